@@ -1,0 +1,147 @@
+"""What all commands share: how they fail, show progress and name devices."""
+
+import argparse
+import os
+import sys
+import time
+import warnings
+
+from chainer_impression.errors import ImpressionError
+
+
+def run(main):
+    """Run a command and end the process with its status.
+
+    What the user can mend ends in one sentence and status 1, Ctrl-C in status
+    130. A fault of the program keeps its traceback.
+
+    Args:
+        main: called without arguments; returns the exit status (None is 0).
+    """
+    command = os.path.basename(sys.argv[0])
+    warnings.showwarning = _show_warning
+    try:
+        status = main()
+        sys.stdout.flush()
+    except ImpressionError as error:
+        print('{}: {}'.format(command, error), file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        print('{}: stopped'.format(command), file=sys.stderr)
+        status = 130
+    except BrokenPipeError:
+        # Whoever read our output has had enough, as with "| head".
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    print('warning: {}'.format(message), file=file or sys.stderr)
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter,
+                    argparse.RawDescriptionHelpFormatter):
+    """Shows every default, and the description as it was written."""
+
+
+class Progress:
+    """A progress bar on a terminal, plain lines where there is none.
+
+    Args:
+        total (int): number of steps.
+        unit (str): what a step is, in the plural.
+        description (str): what is being done.
+        interval (float): seconds between two plain lines.
+    """
+
+    def __init__(self, total, unit, description, interval=10):
+        from tqdm import tqdm
+        self._meter = tqdm.format_meter
+        self.total, self.unit, self.description = total, unit, description
+        self.done, self._interval = 0, interval
+        self._start = self._last = time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, unit=' ' + unit, desc=description,
+                             dynamic_ncols=True, smoothing=0.1)
+
+    def advance(self, steps=1):
+        """Say that some steps are done."""
+        self.done += steps
+        if self._bar is not None:
+            self._bar.update(steps)
+        elif (time.monotonic() - self._last >= self._interval
+              or self.done == self.total):
+            self._last = time.monotonic()
+            self.say(self._meter(
+                self.done, self.total, self._last - self._start,
+                ncols=0, prefix=self.description, unit=' ' + self.unit))
+
+    def say(self, line):
+        """Print a line without disturbing the bar."""
+        if self._bar is not None:
+            self._bar.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._bar is not None:
+            self._bar.close()
+
+
+def at_least(minimum, of=int):
+    """An argparse type: a number that is not below ``minimum``."""
+    def parse(text):
+        try:
+            value = of(text)
+        except ValueError:
+            value = None
+        if value is None or not value >= minimum:
+            raise argparse.ArgumentTypeError(
+                '{!r} is no {} of at least {}'.format(
+                    text, 'whole number' if of is int else 'number', minimum))
+        return value
+    return parse
+
+
+def add_device_argument(parser):
+    """Add ``--device``, named as Chainer names devices."""
+    parser.add_argument(
+        '--device', '-d', default='-1', metavar='D',
+        help='-1 for the CPU (NumPy), 0 for the first GPU, or @cupy:0')
+
+
+def open_device(name):
+    """The device of that name, ready for use.
+
+    Args:
+        name (str): ``-1``, ``0``, ``@numpy``, ``@cupy:0``, …
+
+    Returns:
+        chainer.backend.Device
+
+    Raises:
+        ImpressionError: there is no such device.
+    """
+    import chainer
+    from chainer.backends import cuda
+
+    # Its advice for a missing cuDNN, to reinstall CuPy, is of 2018.
+    cuda.check_cuda_available._already_warned = True
+    try:
+        device = chainer.get_device(name)
+        device.use()
+    except Exception as error:  # ValueError, RuntimeError, CUDARuntimeError, …
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise ImpressionError(
+            '--device {}: there is no such device ({}); -1 is the CPU'.format(
+                name, reason)) from error
+    if isinstance(device, cuda.GpuDevice) and not cuda.cudnn_enabled:
+        warnings.warn(
+            'CuPy has no cuDNN here, so the GPU works, but slower; CuPy 13 '
+            'with the wheels of requirements-gpu.txt has it')
+    return device

@@ -1,0 +1,1 @@
+"""Labels, cached clips and the random training example."""
