@@ -1,0 +1,25 @@
+# make test   environment, installation, tests (a few minutes)
+# make demo   environment, installation, demo clips, training, Table 1
+# PYTHON=python3.13 make test   with another interpreter
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: install test demo clean
+.DELETE_ON_ERROR:
+
+install: $(VENV)/installed
+
+# Chainer builds with setuptools below 81, and only without build isolation.
+$(VENV)/installed: setup.py requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet 'setuptools<81' wheel
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[test]'
+	touch $@
+
+test: install
+	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGUMENTS)
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,104 @@
+"""Weights on disk: what is checked before a network believes them."""
+
+import warnings
+import zipfile
+
+import chainer
+import numpy
+from chainer.serializers import npz
+
+from chainer_impression.errors import ImpressionError
+from chainer_impression.files import replace_when_done
+
+
+def load_weights(path, link):
+    """Load weights into a link: own ones, the released file, or a snapshot.
+
+    Unlike ``chainer.serializers.load_npz`` it never unpickles anything, and
+    it either loads every value or none.
+
+    Args:
+        path: an npz file under any name. Names in it may have a prefix, as
+            those of a Trainer's snapshot do.
+        link (chainer.Link): what to load into.
+
+    Raises:
+        ImpressionError: the file cannot be read, is no npz file, is of
+            another network, lacks a parameter, or holds values that are not
+            finite. The link is unchanged.
+    """
+    expected = npz.serialize(link)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = {info.filename.removesuffix('.npy'): info.file_size
+                     for info in archive.infolist()}
+    except OSError as error:
+        raise ImpressionError('{}: the weights cannot be read ({})'.format(
+            path, error.strerror or error)) from error
+    except zipfile.BadZipFile as error:
+        raise ImpressionError(
+            '{}: is no file of weights, or was cut short; weights are npz '
+            'files, such as the released one, named model'.format(
+                path)) from error
+    prefix = _find_prefix(path, expected, sizes)
+    with warnings.catch_warnings(), numpy.load(path) as file:
+        # The released file was written by Python 2, and NumPy would say so.
+        warnings.filterwarnings('ignore', '.*created on Python 2')
+        values = {name: _read(path, file, prefix, name, like, sizes)
+                  for name, like in expected.items()}
+    npz.NpzDeserializer(values).load(link)
+
+
+def save_weights(path, link):
+    """Write the weights of a link, as ``chainer.serializers.save_npz`` does.
+
+    Args:
+        path: the file to write; it is replaced when the new one is complete.
+        link (chainer.Link): whose weights.
+    """
+    with replace_when_done(path, 'wb') as file:
+        chainer.serializers.save_npz(file, link, compression=False)
+
+
+def _find_prefix(path, expected, names):
+    """What stands before each name: nothing, or a snapshot's path."""
+    first = min(expected)
+    prefixes = [n[:-len(first)] for n in names
+                if n == first or n.endswith('/' + first)]
+    missing = []
+    for prefix in sorted(prefixes, key=len):
+        missing = sorted(n for n in expected if prefix + n not in names)
+        if not missing:
+            return prefix
+    if not missing:
+        raise ImpressionError(
+            '{}: holds the weights of another network (it has no {})'.format(
+                path, first))
+    raise ImpressionError('{}: lacks {}{}'.format(
+        path, missing[0], ' and {} more'.format(len(missing) - 1)
+        if len(missing) > 1 else ''))
+
+
+def _read(path, file, prefix, name, like, sizes):
+    """One array, checked: a number for each number of the network."""
+    # Room for double precision and the header of an npy file: an array that
+    # takes more is of another shape, and perhaps of a size to fill memory.
+    small = sizes[prefix + name] <= 8 * max(like.size, 1) + 4096
+    try:
+        value = file[prefix + name] if small else None
+    except Exception as error:
+        raise ImpressionError('{}: {} cannot be read ({}: {})'.format(
+            path, name, type(error).__name__,
+            str(error).splitlines()[0] if str(error) else 'no reason given',
+        )) from error
+    if value is None or value.shape != like.shape:
+        raise ImpressionError(
+            '{}: holds the weights of another network ({} is {}, not {})'
+            .format(path, name, 'too large' if value is None
+                    else value.shape, like.shape))
+    if value.dtype.kind not in 'fiu' or not numpy.isfinite(value).all():
+        raise ImpressionError(
+            '{}: {} holds values that are not finite numbers'.format(
+                path, name))
+    return value.astype(like.dtype)
+

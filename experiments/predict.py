@@ -1,0 +1,84 @@
+"""The Big Five traits that viewers would attribute to the person in a clip.
+
+Each clip goes through the network whole, as in the test phase of the paper:
+all of its sound, every frame at 25 per second, 456 x 256 pixels. The traits
+are apparent ones: the first impression of strangers, from 0 to 1, not what
+the person is like.
+"""
+
+import argparse
+import json
+
+from chainer_impression import AudiovisualStream, command_line, media
+from chainer_impression.errors import ImpressionError
+from chainer_impression.links.weights import load_weights
+from chainer_impression.traits import NEUROTICISM_NOTE, TRAITS
+
+BAR_WIDTH = 20
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=command_line.HelpFormatter,
+        epilog='Note: ' + NEUROTICISM_NOTE + '.')
+    parser.add_argument('clips', nargs='+', metavar='CLIP',
+                        help='a video with sound, in any common format')
+    parser.add_argument(
+        '--weights', required=True, metavar='FILE',
+        help='trained weights: your own (.npz), a snapshot of a training run, '
+             'or the file "model" that the authors released in 2016')
+    parser.add_argument('--json', action='store_true',
+                        help='one JSON object for each clip, a line each')
+    command_line.add_device_argument(parser)
+    return parser.parse_args()
+
+
+def predict(model, clip):
+    """The five traits of a clip on disk, in the network's order."""
+    try:
+        return model.predict(media.read_audio(clip), media.read_frames(clip))
+    except ValueError as error:  # too short for the first kernel
+        raise ImpressionError('{}: {}'.format(clip, error)) from error
+
+
+def show_table(clip, traits):
+    print(clip)
+    for trait, value in zip(TRAITS, traits):
+        bar = '#' * round(float(value) * BAR_WIDTH)
+        print('  {:17} {:.3f}  |{:{}}|{}'.format(
+            trait, value, bar, BAR_WIDTH,
+            '  high means stable' if trait == 'neuroticism' else ''))
+
+
+def show_json(clip, traits):
+    print(json.dumps({'clip': clip, 'traits': {
+        trait: float(value) for trait, value in zip(TRAITS, traits)}}),
+        flush=True)
+
+
+def main():
+    args = parse_arguments()
+    device = command_line.open_device(args.device)
+    model = AudiovisualStream()
+    load_weights(args.weights, model)
+    model.to_device(device)
+
+    show = show_json if args.json else show_table
+    failures = 0
+    with command_line.Progress(len(args.clips), 'clips', 'predicting') as bar:
+        for clip in args.clips:
+            try:
+                traits = predict(model, clip)
+            except ImpressionError as error:
+                bar.say('predict.py: {}'.format(error))
+                failures += 1
+            else:
+                show(clip, traits)
+            bar.advance()
+    if not args.json and failures < len(args.clips):
+        print('Note: {}.'.format(NEUROTICISM_NOTE))
+    return 1 if failures else 0
+
+
+if __name__ == '__main__':
+    command_line.run(main)
