@@ -10,6 +10,8 @@ damage fills the pipe of messages.
 import contextlib
 import os
 import re
+import signal
+import stat
 import subprocess
 import tempfile
 
@@ -56,7 +58,7 @@ def ffmpeg_binary():
     return FFMPEG_BINARY
 
 
-def input_arguments(path):
+def _input_arguments(path):
     """The arguments by which ffmpeg opens a clip, whatever it is called."""
     # "file:" keeps a name such as "-x.mp4" or "concat:a.mp4" a name.
     return ['-nostdin', '-hide_banner', '-nostats',
@@ -73,16 +75,19 @@ class Decoder:
         path: the clip.
         arguments (list of str): what follows the input, up to the output.
         output (str): where ffmpeg writes; ``-`` is :attr:`stdout`.
+        stdin: an open file that a second input, ``pipe:0``, reads.
 
     Raises:
         MediaError: there is no such file, or it is empty.
     """
 
-    def __init__(self, path, arguments, output='-'):
+    def __init__(self, path, arguments, output='-', stdin=subprocess.DEVNULL):
         self.path = os.fspath(path)
         try:
-            if os.path.isdir(self.path):
-                raise MediaError('{}: is a folder, not a clip'.format(path))
+            # Opening a named pipe would wait for ever.
+            if not stat.S_ISREG(os.stat(self.path).st_mode):
+                raise MediaError('{}: is a folder or a device, not a clip'
+                                 .format(path))
             with open(self.path, 'rb') as file:
                 empty = not file.read(1)
         except OSError as error:
@@ -93,8 +98,9 @@ class Decoder:
         # A file, for a pipe of messages that nobody reads can fill up.
         self._messages = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            [ffmpeg_binary(), *input_arguments(path), *arguments, output],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            [ffmpeg_binary(), *_input_arguments(path), *arguments,
+             output if output == '-' else 'file:' + os.fspath(output)],
+            stdin=stdin, stdout=subprocess.PIPE,
             stderr=self._messages)
         self.stdout = self._process.stdout
 
@@ -107,6 +113,14 @@ class Decoder:
         self.stdout.read()
         if self._process.wait() != 0:
             raise MediaError(self._explain())
+
+    @property
+    def output_failed(self):
+        """Whether it was not the clip but the output that failed."""
+        return (self._process.returncode == -signal.SIGXFSZ
+                or any(reason in self.messages for reason in (
+                    'No space left on device', 'File too large',
+                    'Disk quota exceeded', 'Error opening output')))
 
     @property
     def messages(self):
@@ -144,9 +158,6 @@ class Decoder:
             if "map '0:{}:0' matches no streams".format(kind) in messages:
                 return '{}: has no video of its own to read: it lacks {}' \
                     .format(self.path, missing)
-        if 'No space left on device' in messages:
-            return '{}: could not be written, the disk is full'.format(
-                self.path)
         for known, reason in _KNOWN_FAILURES:
             if known in messages:
                 return '{}: {}'.format(self.path, reason)

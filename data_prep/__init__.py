@@ -1,0 +1,1 @@
+"""The preprocessing stage: raw clips to cached ones, and the demo clips."""
