@@ -1,0 +1,1 @@
+"""Accuracy, its tables and its baselines: arrays in, numbers out."""
