@@ -1,12 +1,16 @@
 """What all commands share: how they fail, show progress and name devices."""
 
 import argparse
+import errno
 import os
 import sys
 import time
 import warnings
 
 from chainer_impression.errors import ImpressionError
+
+#: A write that these end finds the disk, or one's share of it, full.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def run(main):
@@ -33,6 +37,14 @@ def run(main):
         # Whoever read our output has had enough, as with "| head".
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        print('{}: {}: the disk is full; what was complete before is whole: '
+              'free some space and run this again'.format(
+                  command, error.filename or 'writing failed'),
+              file=sys.stderr)
+        status = 1
     sys.exit(status)
 
 
@@ -53,17 +65,18 @@ class Progress:
         unit (str): what a step is, in the plural.
         description (str): what is being done.
         interval (float): seconds between two plain lines.
+        done (int): steps that were done before, by a run that was stopped.
     """
 
-    def __init__(self, total, unit, description, interval=10):
+    def __init__(self, total, unit, description, interval=10, done=0):
         from tqdm import tqdm
         self._meter = tqdm.format_meter
         self.total, self.unit, self.description = total, unit, description
-        self.done, self._interval = 0, interval
+        self.done, self._done_before, self._interval = done, done, interval
         self._start = self._last = time.monotonic()
         self._bar = None
         if sys.stderr.isatty():
-            self._bar = tqdm(total=total, unit=' ' + unit, desc=description,
+            self._bar = tqdm(total=total, initial=done, unit=' ' + unit, desc=description,
                              dynamic_ncols=True, smoothing=0.1)
 
     def advance(self, steps=1):
@@ -76,7 +89,7 @@ class Progress:
             self._last = time.monotonic()
             self.say(self._meter(
                 self.done, self.total, self._last - self._start,
-                ncols=0, prefix=self.description, unit=' ' + self.unit))
+                initial=self._done_before, ncols=0, prefix=self.description, unit=' ' + self.unit))
 
     def say(self, line):
         """Print a line without disturbing the bar."""
@@ -89,6 +102,10 @@ class Progress:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Leave the bar as it is, on a line of its own."""
         if self._bar is not None:
             self._bar.close()
 

@@ -8,7 +8,10 @@ that rule, so it is the argument here, and no block is written twice.
 
 import chainer
 import chainer.functions as F
-import chainer.links as L
+
+from chainer_impression.functions import max_pooling_2d, relu
+from chainer_impression.links.fast_links import (
+    BatchNormalization, Convolution2D)
 
 #: Kernels of the first convolution and of the four stages of residual blocks.
 N_KERNELS = (32, 32, 64, 128, 256)
@@ -19,7 +22,7 @@ N_FEATURES = N_KERNELS[-1]
 
 def _convolution(unfold, n_in, n_out, ksize, stride=1, pad=0):
     # He et al. initialisation, zero biases (R).
-    return L.Convolution2D(
+    return Convolution2D(
         n_in, n_out, unfold(ksize), unfold(stride), unfold_pad(unfold, pad),
         initialW=chainer.initializers.HeNormal(), initial_bias=0)
 
@@ -55,12 +58,12 @@ class ConvolutionBlock(chainer.Chain):
             ksize=unfold(3), stride=unfold(2), pad=unfold_pad(unfold, 1))
         with self.init_scope():
             self.conv = _convolution(unfold, n_in, n_out, 7, stride=2, pad=3)
-            self.bn_conv = L.BatchNormalization(n_out)
+            self.bn_conv = BatchNormalization(n_out)
 
     def forward(self, x):
-        h = F.relu(self.bn_conv(self.conv(x)))
+        h = relu(self.bn_conv(self.conv(x)))
         # Chainer's default cover_all=True: 112 x 112 becomes 57 x 57.
-        return F.max_pooling_2d(h, **self.pooling)
+        return max_pooling_2d(h, **self.pooling)
 
 
 class ResidualBlock(chainer.Chain):
@@ -81,17 +84,17 @@ class ResidualBlock(chainer.Chain):
         with self.init_scope():
             self.res_branch2a = _convolution(
                 unfold, n_in, n_out, 3, stride, pad=1)
-            self.bn_branch2a = L.BatchNormalization(n_out)
+            self.bn_branch2a = BatchNormalization(n_out)
             self.res_branch2b = _convolution(unfold, n_out, n_out, 3, pad=1)
-            self.bn_branch2b = L.BatchNormalization(n_out)
+            self.bn_branch2b = BatchNormalization(n_out)
             if n_in != n_out or stride != 1:
                 self.res_branch1 = _convolution(unfold, n_in, n_out, 1, stride)
-                self.bn_branch1 = L.BatchNormalization(n_out)
+                self.bn_branch1 = BatchNormalization(n_out)
 
     def forward(self, x):
-        h = F.relu(self.bn_branch2a(self.res_branch2a(x)))
+        h = relu(self.bn_branch2a(self.res_branch2a(x)))
         h = self.bn_branch2b(self.res_branch2b(h))
-        return F.relu(h + self.shortcut(x))
+        return relu(h + self.shortcut(x))
 
     def shortcut(self, x):
         if hasattr(self, 'res_branch1'):

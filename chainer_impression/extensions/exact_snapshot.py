@@ -1,0 +1,83 @@
+"""Snapshots from which a run goes on as if it had never been stopped."""
+
+import os
+import re
+import zipfile
+
+import chainer
+from chainer.training import extension
+
+from chainer_impression.files import replace_when_done
+
+_NAME = re.compile(r'snapshot-epoch-(\d+)\.npz')
+
+
+class ExactSnapshot(extension.Extension):
+    """Saves the whole Trainer at the end of epochs.
+
+    A snapshot takes its name when it is complete and on the disk. The last
+    few are kept, and those of the given epochs for good.
+
+    Runs after every other extension, so that a snapshot holds what they did
+    at the end of the epoch. Reports nothing.
+
+    Args:
+        keep (int): how many of the last snapshots are kept.
+        keep_epochs: epochs whose snapshots stay for good.
+    """
+
+    trigger = 1, 'epoch'
+    default_name = 'ExactSnapshot'
+    priority = -200
+
+    def __init__(self, keep=2, keep_epochs=()):
+        self._keep = keep
+        self._keep_epochs = frozenset(keep_epochs)
+
+    def __call__(self, trainer):
+        path = os.path.join(
+            trainer.out, 'snapshot-epoch-{}.npz'.format(trainer.updater.epoch))
+        with replace_when_done(path, 'wb') as file:
+            chainer.serializers.save_npz(file, trainer, compression=False)
+        passing = [(epoch, old) for epoch, old in snapshots(trainer.out)
+                   if epoch not in self._keep_epochs]
+        for _, old in passing[self._keep:]:
+            os.unlink(old)
+
+
+def snapshots(folder):
+    """The snapshots in a run's folder.
+
+    Returns:
+        list of (int, str): epoch and path, the last epoch first.
+    """
+    found = []
+    for name in os.listdir(folder):
+        match = _NAME.fullmatch(name)
+        if match:
+            found.append((int(match[1]), os.path.join(folder, name)))
+    return sorted(found, reverse=True)
+
+
+def is_whole(path):
+    """Whether every array of an npz file is there, by its checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError):
+        return False
+
+
+def newest_whole_snapshot(folder):
+    """The snapshot to go on from.
+
+    Returns:
+        tuple: path of the newest snapshot that is whole (None if there is
+        none), and the paths of those passed over because they are not.
+    """
+    damaged = []
+    for _, path in snapshots(folder):
+        if is_whole(path):
+            return path, damaged
+        damaged.append(path)
+    return None, damaged

@@ -1,0 +1,54 @@
+"""Validation on whole clips, as the paper tests (P 2.3)."""
+
+import chainer
+import numpy
+from chainer.training import extension
+
+from chainer_impression.datasets.labels import write_csv
+from chainer_impression.evaluations.accuracy import accuracy
+from chainer_impression.evaluations.table1 import predictions_path
+from chainer_impression.prediction import predict_clips
+from chainer_impression.traits import TRAITS
+
+
+class WholeClipEvaluation(extension.Extension):
+    """Predicts whole validation clips and reports their accuracy.
+
+    Each clip's prediction is written to a CSV in the challenge's own format,
+    ``predictions-epoch-E.csv`` in the Trainer's folder, from which tables are
+    computed. Reports
+
+    - ``validation/accuracy``: 1 - mean absolute error over clips and traits,
+    - ``validation/accuracy/TRAIT`` for each of the five traits.
+
+    Args:
+        clips: a :class:`~chainer_impression.datasets.clip_dataset.WholeClips`.
+        labels (dict): clip name to (5,); it has each of the clips.
+        make_predictor: called with the model; returns what has its
+            ``predict``. The model itself by default.
+    """
+
+    trigger = 1, 'epoch'
+    default_name = 'validation'
+    # Before LogReport, which has the default, 100.
+    priority = chainer.training.PRIORITY_WRITER
+
+    def __init__(self, clips, labels, make_predictor=lambda model: model):
+        self._clips = clips
+        self._labels = labels
+        self._make_predictor = make_predictor
+
+    def __call__(self, trainer):
+        model = trainer.updater.get_optimizer('main').target
+        predictions = predict_clips(
+            self._make_predictor(model), self._clips, 'validating')
+        write_csv(predictions_path(trainer.out, trainer.updater.epoch),
+                  predictions)
+        names = list(predictions)
+        average, *of_traits = accuracy(
+            numpy.array([predictions[name] for name in names]),
+            numpy.array([self._labels[name] for name in names]))
+        chainer.report({'validation/accuracy': average})
+        chainer.report({'validation/accuracy/' + trait: value
+                        for trait, value in zip(TRAITS, of_traits)})
+

@@ -1,0 +1,109 @@
+"""The folder of a run: whose it is, and that nobody else is at work in it."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+
+from chainer_impression.errors import ImpressionError
+from chainer_impression.files import make_folder, replace_when_done
+
+_SETTINGS = 'settings.json'
+_LOCK = '.lock'
+
+
+@contextlib.contextmanager
+def open_run(folder, settings):
+    """Make the folder of a run, or go on in it.
+
+    Args:
+        folder: where the run keeps its results.
+        settings (dict): everything that the results depend on, as JSON has it.
+
+    Raises:
+        ImpressionError: the folder cannot be written, holds something else
+            or a run with other settings (the message names the first that
+            differs), or another process is at work in it.
+    """
+    make_folder(folder)
+    lock = _lock(folder)
+    try:
+        path = os.path.join(folder, _SETTINGS)
+        if os.path.exists(path):
+            check_settings(path, settings)
+        elif set(os.listdir(folder)) - {_LOCK}:
+            raise ImpressionError(
+                '{}: is not empty and holds no run; choose another --out'
+                .format(folder))
+        else:
+            with replace_when_done(path, encoding='utf-8') as file:
+                json.dump(settings, file, indent=2)
+        yield
+    finally:
+        lock.close()
+
+
+def _lock(folder):
+    path = os.path.join(folder, _LOCK)
+    try:
+        lock = open(path, 'w')
+    except OSError as error:
+        raise ImpressionError('{}: cannot be written ({}); choose another '
+                              '--out'.format(folder, error.strerror)) \
+            from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise ImpressionError(
+            '{}: another process is at work on this run; wait for it, or '
+            'choose another --out'.format(folder)) from error
+    except OSError:
+        pass  # a file system without locks
+    return lock
+
+
+def check_settings(path, settings):
+    """Compare settings with those of a run that was begun before.
+
+    Args:
+        path: the run's file of settings.
+        settings (dict): those of now.
+
+    Raises:
+        ImpressionError: they differ, or the file cannot be read.
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            before = dict(json.load(file))
+    except (OSError, ValueError, TypeError) as error:
+        raise ImpressionError('{}: cannot be read ({}); choose another --out'
+                              .format(path, error)) from error
+    now = json.loads(json.dumps(settings))
+    for name in [*now, *(before.keys() - now.keys())]:
+        if before.get(name) != now.get(name):
+            raise ImpressionError(
+                '{}: holds another run, in which {} is {}, not {}; give it '
+                'the same settings, or choose another --out'.format(
+                    os.path.dirname(path) or '.', name, before.get(name),
+                    now.get(name)))
+
+
+def fingerprint(clips, labels):
+    """A short text that stands for a split: its clips and their labels.
+
+    Args:
+        clips (dict): clip name to the path of the cached clip.
+        labels (dict): clip name to (5,).
+
+    Returns:
+        str
+    """
+    digest = hashlib.sha256()
+    for name in sorted(clips):
+        digest.update('{}\0{}\0{}\n'.format(
+            name, os.path.getsize(clips[name]),
+            ' '.join(repr(float(v)) for v in labels[name])).encode(
+                'utf-8', 'surrogateescape'))
+    return '{} clips, {}'.format(len(clips), digest.hexdigest()[:12])
