@@ -135,7 +135,7 @@ def _light(image, cues):
     # Highlights are compressed above 200, not cut off.
     lit = np.where(lit > 200, 200 + 55 * np.tanh((lit - 200) / 55), lit)
     pixels[..., :3] = lit
-    return Image.fromarray(_to_bytes(pixels), image.mode)
+    return Image.fromarray(_to_bytes(pixels))
 
 
 def _to_bytes(pixels):
