@@ -21,5 +21,8 @@ $(VENV)/installed: setup.py requirements.txt
 test: install
 	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGUMENTS)
 
+demo: install
+	$(BIN)/python experiments/demo.py
+
 clean:
 	rm -rf $(VENV) build *.egg-info

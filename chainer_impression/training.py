@@ -167,8 +167,9 @@ def make_trainer(updater, out, n_epochs, stage_length, evaluation=None,
     iterator = updater.get_iterator('main')
     n_iterations = -(-n_epochs * len(iterator.dataset) // iterator.batch_size)
     trainer.extend(ShowProgress(n_iterations, _REPORT))
+    # A picture takes a second: some twenty in a run are enough to follow it.
     trainer.extend(PlotLog(), trigger=AtEpochs(
-        {*ends, *range(1, n_epochs + 1, max(1, n_epochs // 50))}))
+        {*ends, *range(2, n_epochs + 1, max(1, n_epochs // 20))}))
     trainer.extend(ExactSnapshot(keep, ends), trigger=AtEpochs(
         {*ends, *range(snapshot_every, n_epochs + 1, snapshot_every)}))
     return trainer

@@ -39,10 +39,9 @@ class ExactSnapshot(extension.Extension):
             trainer.out, 'snapshot-epoch-{}.npz'.format(trainer.updater.epoch))
         with replace_when_done(path, 'wb') as file:
             chainer.serializers.save_npz(file, trainer, compression=False)
-        passing = [(epoch, old) for epoch, old in snapshots(trainer.out)
-                   if epoch not in self._keep_epochs]
-        for _, old in passing[self._keep:]:
-            os.unlink(old)
+        for epoch, old in snapshots(trainer.out)[self._keep:]:
+            if epoch not in self._keep_epochs:
+                os.unlink(old)
 
 
 def snapshots(folder):
