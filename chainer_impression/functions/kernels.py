@@ -1,16 +1,21 @@
-"""The Numba kernels behind the fast NumPy path. Import this module through ``fast_cpu.engine()`` only.
+"""The Numba kernels behind the fast NumPy path.
 
-Every kernel takes C-contiguous float32 arrays, works on a range of samples or channels, releases Python's global lock
-and is compiled on first use, for which Numba keeps a cache on disk.
+To be imported through ``fast_cpu.engine()`` only. Every kernel takes
+C-contiguous float32 arrays, works on a range of samples, channels or planes,
+releases Python's global lock and is compiled on first use, for which Numba
+keeps a cache on disk.
 
-An index that may be negative costs Numba a test at each access and the compiler its vector instructions. So the inner
-loops run over slices from zero, or, where a slice for each short row would cost more than the row, over unsigned
+An index that may be negative costs Numba a test at each access, and the
+compiler its vector instructions. So the inner loops run over slices from zero
+or, where the slice of a short row would cost more than the row, over unsigned
 indexes.
 """
+
 import numba
 import numpy as np
 
-# Sums may be reordered so that they vectorize. Not the full 'fast' set: NaN and infinity must come through.
+# Sums may be reordered so that they vectorise. Not the whole 'fast' set: NaN
+# and infinity must come through.
 _REORDER = {'reassoc', 'contract', 'nsz'}
 # Elements added in float32 before they go on to a float64 total.
 _BLOCK = 4096
@@ -19,7 +24,12 @@ _unsigned = np.uintp
 
 
 def _kernel(function):
-    return numba.njit(nogil=True, cache=True, fastmath=_REORDER, error_model='numpy')(function)
+    options = dict(nogil=True, fastmath=_REORDER, error_model='numpy')
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:
+        # No folder for the cache is writable: compiled anew in each process.
+        return numba.njit(**options)(function)
 
 
 @_kernel
@@ -30,7 +40,7 @@ def self_test():
 
 @_kernel
 def _copy_rows(source, at, row, target, to, rows, columns):
-    """Copies ``rows`` rows that lie ``row`` apart in ``source`` to where they lie side by side in ``target``."""
+    """Copies rows that lie ``row`` apart to where they lie side by side."""
     for r in range(rows):
         s, t = at + r * row, to + r * columns
         for c in range(columns):
@@ -39,7 +49,7 @@ def _copy_rows(source, at, row, target, to, rows, columns):
 
 @_kernel
 def _add_rows(source, at, target, to, row, rows, columns):
-    """Adds what lies side by side in ``source`` to rows that lie ``row`` apart in ``target``."""
+    """Adds rows that lie side by side to rows that lie ``row`` apart."""
     for r in range(rows):
         s, t = at + r * columns, to + r * row
         for c in range(columns):
@@ -47,10 +57,13 @@ def _add_rows(source, at, target, to, row, rows, columns):
 
 
 @_kernel
-def _split_row(source, at, length, left, padding, target, to, stride, columns):
-    """Sorts a row by place in the stride: ``target[to + phase * columns + c] = row[left + c * stride + phase]``.
+def _split_row(source, at, length, left, padding, target, to, stride,
+               columns):
+    """Sorts the elements of a row by their place in the stride.
 
-    The row is ``source[at:at + length]``, with ``padding`` on both sides.
+    The row is ``source[at:at + length]`` with padding on both sides. Its
+    element ``left + c * stride + phase`` goes to ``target[to + phase * columns
+    + c]``.
     """
     step = _unsigned(stride)
     for phase in range(stride):
@@ -72,7 +85,10 @@ def _split_row(source, at, length, left, padding, target, to, stride, columns):
 
 @_kernel
 def _add_split_row(source, at, stride, columns, left, length, target, to):
-    """Adds a row that ``_split_row`` has sorted to ``target[to:to + length]``; what is padding there is dropped."""
+    """Adds a row sorted by ``_split_row`` to ``target[to:to + length]``.
+
+    What came from the padding is dropped.
+    """
     step = _unsigned(stride)
     for phase in range(stride):
         first = left + phase
@@ -89,18 +105,22 @@ def _add_split_row(source, at, stride, columns, left, length, target, to):
 
 @_kernel
 def gather(x, n0, n1, r0, r1, c0, c1, kh, kw, sy, sx, ph, pw, dy, dx, column):
-    """Copies what the kernel sees at the outputs [n0:n1, :, r0:r1, c0:c1] (im2col of a tile).
+    """Copies what a convolution sees of a tile: im2col.
 
     Args:
-        x: Input, (samples, channels, height, width).
-        n0, n1, r0, r1, c0, c1 (int): Range of samples, output rows and output columns.
-        kh, kw, sy, sx, ph, pw, dy, dx (int): Kernel size, stride, padding and dilation, vertical and horizontal.
-        column: Output, (channels * kh * kw, (n1 - n0) * (r1 - r0) * (c1 - c0)).
+        x: input, (samples, channels, height, width).
+        n0, n1, r0, r1, c0, c1 (int): the tile: ranges of samples, of the
+            output's rows and of its columns.
+        kh, kw, sy, sx, ph, pw, dy, dx (int): kernel size, stride, padding and
+            dilation, vertical and horizontal.
+        column: output, (channels * kh * kw,
+            (n1 - n0) * (r1 - r0) * (c1 - c0)).
     """
     _, channels, height, width = x.shape
     rows, columns = r1 - r0, c1 - c0
-    # What the tile sees of one plane, with the padding: rows, then the columns sorted by their place in the stride,
-    # so that each element of the kernel copies contiguous runs.
+    # What the tile sees of one plane, padding included: rows of elements that
+    # are sorted by their place in the stride, so that all that one element of
+    # the kernel sees of a row lies side by side.
     top, left = r0 * sy - ph, c0 * sx - pw
     patch_h = (rows - 1) * sy + (kh - 1) * dy + 1
     patch_w = columns + (kw - 1) * dx // sx
@@ -111,22 +131,27 @@ def gather(x, n0, n1, r0, r1, c0, c1, kh, kw, sy, sx, ph, pw, dy, dx, column):
             for r in range(patch_h):
                 y, to = top + r, r * sx * patch_w
                 if 0 <= y < height:
-                    _split_row(x, ((n * channels + channel) * height + y) * width, width, left, np.float32(0),
-                               patch, to, sx, patch_w)
+                    at = ((n * channels + channel) * height + y) * width
+                    _split_row(x, at, width, left, np.float32(0), patch, to,
+                               sx, patch_w)
                 else:
                     patch[to:to + sx * patch_w] = 0
             for j in range(kh):
                 for i in range(kw):
                     k = (channel * kh + j) * kw + i
                     phase, shift = i * dx % sx, i * dx // sx
-                    _copy_rows(patch, _unsigned((j * dy * sx + phase) * patch_w + shift), _unsigned(sy * sx * patch_w),
-                               column, _unsigned((k * (n1 - n0) + n - n0) * rows * columns),
-                               _unsigned(rows), _unsigned(columns))
+                    at = (j * dy * sx + phase) * patch_w + shift
+                    to = (k * (n1 - n0) + n - n0) * rows * columns
+                    _copy_rows(patch, _unsigned(at),
+                               _unsigned(sy * sx * patch_w), column,
+                               _unsigned(to), _unsigned(rows),
+                               _unsigned(columns))
 
 
 @_kernel
-def scatter_add(column, n0, n1, r0, r1, c0, c1, kh, kw, sy, sx, ph, pw, dy, dx, x):
-    """Adds each element of ``column`` to the one of ``x`` from which ``gather`` would have copied it (col2im)."""
+def scatter_add(column, n0, n1, r0, r1, c0, c1, kh, kw, sy, sx, ph, pw, dy, dx,
+                x):
+    """Adds to ``x`` what ``gather`` would copy to ``column``: col2im."""
     _, channels, height, width = x.shape
     rows, columns = r1 - r0, c1 - c0
     top, left = r0 * sy - ph, c0 * sx - pw
@@ -141,28 +166,32 @@ def scatter_add(column, n0, n1, r0, r1, c0, c1, kh, kw, sy, sx, ph, pw, dy, dx, 
                 for i in range(kw):
                     k = (channel * kh + j) * kw + i
                     phase, shift = i * dx % sx, i * dx // sx
-                    _add_rows(column, _unsigned((k * (n1 - n0) + n - n0) * rows * columns),
-                              patch, _unsigned((j * dy * sx + phase) * patch_w + shift), _unsigned(sy * sx * patch_w),
-                              _unsigned(rows), _unsigned(columns))
+                    at = (k * (n1 - n0) + n - n0) * rows * columns
+                    to = (j * dy * sx + phase) * patch_w + shift
+                    _add_rows(column, _unsigned(at), patch, _unsigned(to),
+                              _unsigned(sy * sx * patch_w), _unsigned(rows),
+                              _unsigned(columns))
             for r in range(max(-top, 0), min(height - top, patch_h)):
-                _add_split_row(patch, r * sx * patch_w, sx, patch_w, left, width,
-                               x, ((n * channels + channel) * height + top + r) * width)
+                to = ((n * channels + channel) * height + top + r) * width
+                _add_split_row(patch, r * sx * patch_w, sx, patch_w, left,
+                               width, x, to)
 
 
 @_kernel
 def normalize(x, c0, c1, gamma, beta, eps, mean, var, inv_std, y):
-    """Batch normalization of the channels [c0:c1].
+    """Normalises the channels [c0:c1].
 
     Args:
-        x: Input, (samples, channels, positions).
-        gamma, beta: Scale and shift, (channels,).
-        mean, var, inv_std: Outputs, (channels,).
-        y: Output, like ``x``.
+        x: input, (samples, channels, positions).
+        gamma, beta: scale and shift, (channels,).
+        eps (float): added to the variance.
+        mean, var, inv_std: outputs, (channels,).
+        y: output, like ``x``.
     """
     samples, _, positions = x.shape
     count = samples * positions
     for c in range(c0, c1):
-        # Three passes over one channel, which stays in the cache.
+        # Three passes over one channel, which stays in a cache.
         total = np.float64(0)
         for n in range(samples):
             for start in range(0, positions, _BLOCK):
@@ -192,7 +221,7 @@ def normalize(x, c0, c1, gamma, beta, eps, mean, var, inv_std, y):
 
 @_kernel
 def normalize_gradient(x, gy, c0, c1, gamma, mean, inv_std, gx, ggamma, gbeta):
-    """Gradients of ``normalize``: ``gx`` like ``x``, ``ggamma`` and ``gbeta`` (channels,)."""
+    """Sets the gradients gx, ggamma and gbeta of ``normalize``."""
     samples, _, positions = x.shape
     count = samples * positions
     for c in range(c0, c1):
@@ -201,7 +230,8 @@ def normalize_gradient(x, gy, c0, c1, gamma, mean, inv_std, gx, ggamma, gbeta):
         total_g = np.float64(0)
         for n in range(samples):
             for start in range(0, positions, _BLOCK):
-                block, g_block = x[n, c, start:start + _BLOCK], gy[n, c, start:start + _BLOCK]
+                block = x[n, c, start:start + _BLOCK]
+                g_block = gy[n, c, start:start + _BLOCK]
                 partial_b = np.float32(0)
                 partial_g = np.float32(0)
                 for i in range(len(block)):
@@ -217,7 +247,8 @@ def normalize_gradient(x, gy, c0, c1, gamma, mean, inv_std, gx, ggamma, gbeta):
         for n in range(samples):
             source, g_source, target = x[n, c], gy[n, c], gx[n, c]
             for i in range(len(source)):
-                target[i] = scale * (g_source[i] - ((source[i] - m) * g + b))
+                g_hat = (source[i] - m) * g + b
+                target[i] = scale * (g_source[i] - g_hat)
 
 
 @_kernel
@@ -225,9 +256,9 @@ def scale_shift(x, p0, p1, mean, scale, shift, y):
     """``y = (x - mean) * scale + shift`` for the planes [p0:p1].
 
     Args:
-        x: Input, (planes, positions).
+        x: input, (planes, positions).
         mean, scale, shift: (planes,).
-        y: Output, like ``x``.
+        y: output, like ``x``.
     """
     for p in range(p0, p1):
         m, a, b = mean[p], scale[p], shift[p]
@@ -241,11 +272,12 @@ def pool_max(x, p0, p1, kh, kw, sy, sx, ph, pw, y, indexes):
     """Max pooling of the planes [p0:p1].
 
     Args:
-        x: Input, (planes, height, width).
-        kh, kw, sy, sx, ph, pw (int): Window size, stride and padding.
-        y: Output, (planes, out height, out width).
-        indexes: Output like ``y``, int32: which element of the window, ``row * kw + column``, was the largest; the
-            first of equals, as NumPy's argmax has it. A NaN counts as larger than any number.
+        x: input, (planes, height, width).
+        kh, kw, sy, sx, ph, pw (int): window size, stride and padding.
+        y: output, (planes, out height, out width).
+        indexes: output like ``y``, int32: ``row * kw + column`` of the largest
+            element of the window, of equals the first, as in NumPy's argmax. A
+            NaN is larger than any number.
     """
     height, width = x.shape[1:]
     out_h, out_w = y.shape[1:]
@@ -261,20 +293,22 @@ def pool_max(x, p0, p1, kh, kw, sy, sx, ph, pw, y, indexes):
                 at = r * sy + j - ph
                 if at < 0 or at >= height:
                     continue
-                _split_row(x, (p * height + at) * width, width, -pw, np.float32(-np.inf), split, 0, sx, columns)
+                _split_row(x, (p * height + at) * width, width, -pw,
+                           np.float32(-np.inf), split, 0, sx, columns)
                 for i in range(kw):
                     source = split[i % sx * columns + i // sx:]
                     k = np.int32(j * kw + i)
                     for c in range(out_w):
-                        value, old, old_index = source[c], best[c], index[c]
-                        larger = (value > old) | ((value != value) & (old == old))
+                        value, old, old_k = source[c], best[c], index[c]
+                        first_nan = (value != value) & (old == old)
+                        larger = (value > old) | first_nan
                         best[c] = value if larger else old
-                        index[c] = k if larger else old_index
+                        index[c] = k if larger else old_k
 
 
 @_kernel
 def pool_max_gradient(gy, indexes, p0, p1, kw, sy, sx, ph, pw, gx):
-    """Adds ``gy`` to the elements of ``gx``, all zeros before, that ``pool_max`` picked."""
+    """Adds ``gy`` to those elements of ``gx`` that ``pool_max`` picked."""
     height, width = gx.shape[1:]
     out_h, out_w = gy.shape[1:]
     for p in range(p0, p1):
@@ -283,13 +317,13 @@ def pool_max_gradient(gy, indexes, p0, p1, kw, sy, sx, ph, pw, gx):
                 k = indexes[p, r, c]
                 at_y = r * sy + k // kw - ph
                 at_x = c * sx + k % kw - pw
-                if at_y >= 0 and at_y < height and at_x >= 0 and at_x < width:
+                if 0 <= at_y < height and 0 <= at_x < width:
                     gx[p, at_y, at_x] += gy[p, r, c]
 
 
 @_kernel
 def rectify(x, start, end, y):
-    """``y = max(x, 0)`` for the elements [start:end] of flat arrays; a NaN stays one."""
+    """``y = max(x, 0)`` for the elements [start:end]; a NaN stays one."""
     x, y = x[start:end], y[start:end]
     for i in range(len(x)):
         value = x[i]
@@ -298,7 +332,7 @@ def rectify(x, start, end, y):
 
 @_kernel
 def rectify_gradient(y, gy, start, end, gx):
-    """``gx = gy`` where ``y`` is positive, else 0, for the elements [start:end] of flat arrays."""
+    """``gx = gy`` where ``y > 0``, else 0, for the elements [start:end]."""
     y, gy, gx = y[start:end], gy[start:end], gx[start:end]
     for i in range(len(y)):
         value, g = y[i], gy[i]

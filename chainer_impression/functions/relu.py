@@ -1,4 +1,5 @@
 """Rectified linear unit."""
+
 import chainer
 import chainer.functions as F
 import numpy as np
@@ -8,7 +9,7 @@ from chainer_impression.functions import fast_cpu
 
 
 class ReLU(chainer_relu.ReLU):
-    """Chainer's rectified linear unit, with passes of its own for float32 NumPy arrays."""
+    """Chainer's rectified linear unit; its own passes for float32 in NumPy."""
 
     def forward_cpu(self, inputs):
         x, = inputs
@@ -18,19 +19,22 @@ class ReLU(chainer_relu.ReLU):
         kernels = fast_cpu.engine().kernels
         flat = fast_cpu.ready(x).ravel()
         y = np.empty_like(flat)
-        fast_cpu.run(lambda start, end: kernels.rectify(flat, start, end, y), flat.size)
+        fast_cpu.run(
+            lambda start, end: kernels.rectify(flat, start, end, y), len(flat))
         self.retain_outputs((0,))
         return y.reshape(x.shape),
 
     def backward(self, indexes, grad_outputs):
-        y, = self.get_retained_outputs()
+        y = self.get_retained_outputs()[0].array
         gy = grad_outputs[0].array
-        if chainer.config.enable_backprop or not fast_cpu.is_fast(y.array, gy):
+        if chainer.config.enable_backprop or not fast_cpu.is_fast(y, gy):
             return super().backward(indexes, grad_outputs)
         kernels = fast_cpu.engine().kernels
-        flat, flat_gy = fast_cpu.ready(y.array).ravel(), fast_cpu.ready(gy).ravel()
+        flat, flat_gy = fast_cpu.ready(y).ravel(), fast_cpu.ready(gy).ravel()
         gx = np.empty_like(flat)
-        fast_cpu.run(lambda start, end: kernels.rectify_gradient(flat, flat_gy, start, end, gx), flat.size)
+        fast_cpu.run(
+            lambda start, end: kernels.rectify_gradient(
+                flat, flat_gy, start, end, gx), len(flat))
         return chainer.Variable(gx.reshape(y.shape), requires_grad=False),
 
 
@@ -38,13 +42,13 @@ def relu(x):
     """:func:`chainer.functions.relu`, faster on the CPU.
 
     Args:
-        x: Input, float32 of any shape. Variable or array.
+        x: float32 of any shape; a variable or an array.
 
     Returns:
-        chainer.Variable: Like ``x``.
+        chainer.Variable: like ``x``.
 
     Raises:
-        ValueError: If ``x`` is empty.
+        ValueError: if ``x`` is empty.
     """
     if not fast_cpu.is_fast(chainer.as_array(x)):
         return F.relu(x)
