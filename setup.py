@@ -35,6 +35,7 @@ setup(
     packages=find_packages(include=['chainer_impression*', 'data_prep*']),
     install_requires=requirements('requirements.txt'),
     extras_require={
+        'cpu': requirements('requirements-cpu.txt'),
         'gpu': requirements('requirements-gpu.txt'),
         'test': ['pytest>=7'],
     },

@@ -1,0 +1,1 @@
+"""The network run by other runtimes than Chainer's own functions."""
