@@ -12,10 +12,10 @@ BIN := $(VENV)/bin
 install: $(VENV)/installed
 
 # Chainer builds with setuptools below 81, and only without build isolation.
-$(VENV)/installed: setup.py requirements.txt
+$(VENV)/installed: setup.py requirements.txt requirements-cpu.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet 'setuptools<81' wheel
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[cpu,test]'
 	touch $@
 
 test: install

@@ -37,6 +37,6 @@ setup(
     extras_require={
         'cpu': requirements('requirements-cpu.txt'),
         'gpu': requirements('requirements-gpu.txt'),
-        'test': ['pytest>=7'],
+        'test': ['pytest>=7', 'onnxruntime>=1.19'],
     },
 )

@@ -132,6 +132,15 @@ def add_device_argument(parser):
         help='-1 for the CPU (NumPy), 0 for the first GPU, or @cupy:0')
 
 
+def add_engine_argument(parser):
+    """Add ``--engine``, for commands that predict."""
+    from chainer_impression.engines import ENGINES
+    parser.add_argument(
+        '--engine', choices=ENGINES, default='auto',
+        help='what computes; ' + '; '.join(
+            '{}: {}'.format(*item) for item in ENGINES.items()))
+
+
 def open_device(name):
     """The device of that name, ready for use.
 

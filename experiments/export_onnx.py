@@ -40,7 +40,7 @@ def parse_arguments():
 
 def main():
     args = parse_arguments()
-    graph = extra.require('chainer_impression.engines.graph')
+    graph = extra.require('graph')
     model = AudiovisualStream()
     load_weights(args.weights, model)
     proto = graph.PARTS[args.part](model)

@@ -9,9 +9,11 @@ the person is like.
 import argparse
 import json
 
-from chainer_impression import AudiovisualStream, command_line, media
+from chainer_impression import AudiovisualStream, command_line
+from chainer_impression.engines import make_engine
 from chainer_impression.errors import ImpressionError
 from chainer_impression.links.weights import load_weights
+from chainer_impression.read_ahead import read_clips
 from chainer_impression.traits import NEUROTICISM_NOTE, TRAITS
 
 BAR_WIDTH = 20
@@ -30,13 +32,14 @@ def parse_arguments():
     parser.add_argument('--json', action='store_true',
                         help='one JSON object for each clip, a line each')
     command_line.add_device_argument(parser)
+    command_line.add_engine_argument(parser)
     return parser.parse_args()
 
 
-def predict(model, clip):
-    """The five traits of a clip on disk, in the network's order."""
+def predict(engine, clip, parts):
+    """The five traits of an opened clip, in the network's order."""
     try:
-        return model.predict(media.read_audio(clip), media.read_frames(clip))
+        return engine.predict(next(parts), parts)
     except ValueError as error:  # too short for the first kernel
         raise ImpressionError('{}: {}'.format(clip, error)) from error
 
@@ -62,13 +65,14 @@ def main():
     model = AudiovisualStream()
     load_weights(args.weights, model)
     model.to_device(device)
+    engine = make_engine(model, args.engine)
 
     show = show_json if args.json else show_table
     failures = 0
     with command_line.Progress(len(args.clips), 'clips', 'predicting') as bar:
-        for clip in args.clips:
+        for clip, parts in read_clips(args.clips):
             try:
-                traits = predict(model, clip)
+                traits = predict(engine, clip, parts)
             except ImpressionError as error:
                 bar.say('predict.py: {}'.format(error))
                 failures += 1

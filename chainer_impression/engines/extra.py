@@ -6,10 +6,10 @@ from chainer_impression.errors import ImpressionError
 
 
 def require(module):
-    """Import a module that needs the extra.
+    """Import a module of this room that needs the extra.
 
     Args:
-        module (str): a module of the extra, or one that imports such.
+        module (str): its name within :mod:`chainer_impression.engines`.
 
     Returns:
         the module.
@@ -18,11 +18,12 @@ def require(module):
         ImpressionError: the extra is not installed, or does not work here.
     """
     try:
-        return importlib.import_module(module)
+        return importlib.import_module('chainer_impression.engines.' + module)
     except ImportError as error:
-        missing = getattr(error, 'name', None) or module
+        missing = (error.name or 'openvino').split('.')[0]
+        if missing == 'chainer_impression':
+            raise
         raise ImpressionError(
             'this needs the package {}, which cannot be imported here ({}); '
             "pip install '.[cpu]' installs it".format(
-                missing.split('.')[0],
-                ' '.join(str(error).split()))) from error
+                missing, ' '.join(str(error).split()))) from error

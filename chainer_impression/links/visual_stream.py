@@ -3,8 +3,8 @@
 import chainer
 import numpy
 
-from chainer_impression.links.residual_stream import (
-    N_FEATURES, ResidualStream)
+from chainer_impression.links.residual_stream import ResidualStream
+from chainer_impression.whole_clip import pool_frames
 
 N_COLOURS = 3
 #: At most this many frames go through the stream at once (R).
@@ -44,37 +44,11 @@ class VisualStream(ResidualStream):
             ValueError: the frames have another shape or dtype, there is none,
                 or they are smaller than the first kernel.
         """
-        chunks = (frames,) if hasattr(frames, 'ndim') else frames
-        # Summed in double precision, so that the average does not depend on
-        # how the frames were cut into chunks.
-        total, n_frames = numpy.zeros(N_FEATURES), 0
         size = CPU_CHUNK if self.xp is numpy else GPU_CHUNK
         with chainer.using_config('train', False), chainer.no_backprop_mode():
-            for chunk in chunks:
-                self._check(chunk)
-                for start in range(0, len(chunk), size):
-                    x = self.device.send(numpy.asarray(
-                        chunk[start:start + size], dtype=numpy.float32))
-                    total += self._sum(self(x).array)
-                n_frames += len(chunk)
-        if n_frames == 0:
-            raise ValueError('there are no frames')
-        return (total / n_frames).astype(numpy.float32)
+            return pool_frames(frames, self._features,
+                               self.conv1_relu.conv.ksize, size)
 
-    @staticmethod
-    def _sum(features):
-        return chainer.backends.cuda.to_cpu(
-            features.sum(axis=0, dtype=numpy.float64))
-
-    def _check(self, chunk):
-        if getattr(chunk, 'dtype', None) != numpy.uint8 \
-                or chunk.ndim != 4 or chunk.shape[1] != N_COLOURS:
-            raise ValueError(
-                'frames must be uint8 (n_frames, 3, height, width), not {} {}'
-                .format(getattr(chunk, 'dtype', type(chunk).__name__),
-                        getattr(chunk, 'shape', '')))
-        kernel = self.conv1_relu.conv.ksize
-        if chunk.shape[2] < kernel[0] or chunk.shape[3] < kernel[1]:
-            raise ValueError(
-                'frames of {2}x{3} pixels (height x width) are smaller than '
-                'the first kernel, {0}x{1}'.format(*kernel, *chunk.shape[2:]))
+    def _features(self, frames):
+        x = self.device.send(numpy.asarray(frames, dtype=numpy.float32))
+        return chainer.backends.cuda.to_cpu(self(x).array)
