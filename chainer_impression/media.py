@@ -89,19 +89,26 @@ class Decoder:
                 raise MediaError('{}: is a folder or a device, not a clip'
                                  .format(path))
             with open(self.path, 'rb') as file:
-                empty = not file.read(1)
+                self._head = file.read(8)
         except OSError as error:
             raise MediaError('{}: cannot be opened ({})'.format(
                 path, error.strerror)) from error
-        if empty:
+        if not self._head:
             raise MediaError('{}: is empty; download it again'.format(path))
         # A file, for a pipe of messages that nobody reads can fill up.
         self._messages = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            [ffmpeg_binary(), *_input_arguments(path), *arguments,
-             output if output == '-' else 'file:' + os.fspath(output)],
-            stdin=stdin, stdout=subprocess.PIPE,
-            stderr=self._messages)
+        try:
+            self._process = subprocess.Popen(
+                [ffmpeg_binary(), *_input_arguments(path), *arguments,
+                 output if output == '-' else 'file:' + os.fspath(output)],
+                stdin=stdin, stdout=subprocess.PIPE,
+                stderr=self._messages)
+        except OSError as error:
+            self._messages.close()
+            raise MediaError(
+                '{}: cannot be read, since ffmpeg does not start ({}); '
+                'reinstall imageio-ffmpeg, which brings it'.format(
+                    path, error.strerror)) from error
         self.stdout = self._process.stdout
 
     def finish(self):
@@ -117,10 +124,16 @@ class Decoder:
     @property
     def output_failed(self):
         """Whether it was not the clip but the output that failed."""
+        if self._lacks_stream:
+            return False
         return (self._process.returncode == -signal.SIGXFSZ
                 or any(reason in self.messages for reason in (
                     'No space left on device', 'File too large',
                     'Disk quota exceeded', 'Error opening output')))
+
+    @property
+    def _lacks_stream(self):
+        return 'matches no streams' in self.messages
 
     @property
     def messages(self):
@@ -154,10 +167,17 @@ class Decoder:
 
     def _explain(self):
         messages = self.messages
-        for kind, missing in (('v', 'a picture'), ('a', 'a sound track')):
-            if "map '0:{}:0' matches no streams".format(kind) in messages:
-                return '{}: has no video of its own to read: it lacks {}' \
-                    .format(self.path, missing)
+        if self._lacks_stream:
+            # Which one, not every version of ffmpeg says.
+            for kind, missing in (('Video', 'picture'), ('Audio', 'sound')):
+                if not re.search(r'^  Stream #0:.*: {}: '.format(kind),
+                                 messages, re.MULTILINE):
+                    return '{}: has no {}; the network needs both'.format(
+                        self.path, missing)
+        if 'moov atom not found' in messages and \
+                self._head[4:8] not in _MP4_BEGINNINGS:
+            # Under a name that ends in .mp4, ffmpeg takes anything for one.
+            return '{}: {}'.format(self.path, _NO_VIDEO)
         for known, reason in _KNOWN_FAILURES:
             if known in messages:
                 return '{}: {}'.format(self.path, reason)
@@ -176,12 +196,15 @@ class Decoder:
         self._messages.close()
 
 
+#: Types of the part that an mp4 can begin with.
+_MP4_BEGINNINGS = (b'ftyp', b'mdat', b'moov', b'free', b'skip', b'wide')
+_NO_VIDEO = 'is no video file, whatever its name says'
 _KNOWN_FAILURES = (
     ('moov atom not found',
      'is cut short: its table of contents, which an mp4 has at its end, is '
      'missing; download it again'),
-    ('Format not on whitelist',
-     'is no video file, whatever its name says'),
+    ('Format not on whitelist', _NO_VIDEO),
+    ('End of file', 'is cut short; download it again'),
     ('Invalid data found when processing input',
      'is no video file, or a damaged one; download it again'),
 )
