@@ -76,24 +76,25 @@ class ReadAhead:
         self.close()
 
 
-def read_clips(paths):
+def read_clips(clips, open_clip):
     """Open clips one after the other, each before it is asked for.
 
     Args:
-        paths: the clips, in any format that ffmpeg reads.
+        clips: an iterable of what stands for a clip, such as its path.
+        open_clip: called with each; gives (audio, frames), as
+            :func:`~chainer_impression.media.read_audio` and
+            :func:`~chainer_impression.media.read_frames` do.
 
     Yields:
-        tuple: a path, and a :class:`ReadAhead` that is closed when the next is
-        asked for. It gives first the clip's audio, float32 (n_samples,), then
-        its frames in chunks, uint8 (n, 3, 256, 456), or raises, when its turn
-        comes, the :class:`~chainer_impression.media.MediaError` of
-        :func:`~chainer_impression.media.read_audio` or
-        :func:`~chainer_impression.media.read_frames`.
+        tuple: what stands for the clip, and a :class:`ReadAhead` that is
+        closed when the next is asked for. It gives first the clip's audio,
+        float32 (n_samples,), then its frames in chunks, uint8 (n, 3, 256,
+        456), or raises, when its turn comes, what reading the clip raised.
     """
     opened = collections.deque()
     try:
-        for path in paths:
-            opened.append((path, ReadAhead(_parts(path))))
+        for clip in clips:
+            opened.append((clip, ReadAhead(_parts(clip, open_clip))))
             if len(opened) > 1:
                 yield opened[0]
                 opened.popleft()[1].close()
@@ -103,6 +104,12 @@ def read_clips(paths):
             parts.close()
 
 
-def _parts(path):
-    yield media.read_audio(path)
-    yield from media.read_frames(path)
+def open_file(path):
+    """A clip on disk, in any format that ffmpeg reads, for read_clips."""
+    return media.read_audio(path), media.read_frames(path)
+
+
+def _parts(clip, open_clip):
+    audio, frames = open_clip(clip)
+    yield audio
+    yield from frames

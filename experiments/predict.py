@@ -13,7 +13,7 @@ from chainer_impression import AudiovisualStream, command_line
 from chainer_impression.engines import make_engine
 from chainer_impression.errors import ImpressionError
 from chainer_impression.links.weights import load_weights
-from chainer_impression.read_ahead import read_clips
+from chainer_impression.read_ahead import open_file, read_clips
 from chainer_impression.traits import NEUROTICISM_NOTE, TRAITS
 
 BAR_WIDTH = 20
@@ -70,7 +70,7 @@ def main():
     show = show_json if args.json else show_table
     failures = 0
     with command_line.Progress(len(args.clips), 'clips', 'predicting') as bar:
-        for clip, parts in read_clips(args.clips):
+        for clip, parts in read_clips(args.clips, open_file):
             try:
                 traits = predict(engine, clip, parts)
             except ImpressionError as error:

@@ -20,6 +20,7 @@ import numpy
 from chainer_impression import command_line, run_folder, training
 from chainer_impression.datasets.clip_dataset import (
     TrainingExamples, WholeClips, match_labels)
+from chainer_impression.engines import make_engine
 from chainer_impression.errors import ImpressionError
 from chainer_impression.evaluations import table1
 from chainer_impression.extensions.whole_clip_evaluation import (
@@ -71,6 +72,7 @@ def parse_arguments():
                         help='go on without clips that have no labels and '
                              'labels that have no clip')
     command_line.add_device_argument(parser)
+    command_line.add_engine_argument(parser)
     return parser.parse_args()
 
 
@@ -100,7 +102,9 @@ def main():
         loss_func=training.mean_absolute_error(model))
 
     # Trainer and extensions
-    evaluation = WholeClipEvaluation(WholeClips(validation), validation_labels)
+    evaluation = WholeClipEvaluation(
+        WholeClips(validation), validation_labels,
+        lambda model: make_engine(model, args.engine))
     trainer = training.make_trainer(
         updater, args.out, args.epoch, args.stage_length, evaluation,
         args.validate_every, args.snapshot_every, args.keep)

@@ -89,26 +89,23 @@ def test_error_of_a_consumer_stops_the_thread():
             1 / next(items)
 
 
-def test_clips_one_ahead(monkeypatch):
+def test_clips_one_ahead():
     opened = []
 
-    def parts(path):
-        opened.append(path)
-        yield path + ' audio'
-        yield path + ' frames'
-    monkeypatch.setattr(read_ahead, '_parts', parts)
+    def open_clip(name):
+        opened.append(name)
+        return name + ' audio', [name + ' frames']
     seen = []
-    for path, items in read_ahead.read_clips(iter('abc')):
-        seen.append((path, list(items)))
+    for name, items in read_ahead.read_clips(iter('abc'), open_clip):
+        seen.append((name, list(items)))
         wait_for(lambda: len(opened) == min(3, len(seen) + 1))
-    assert seen == [(p, [p + ' audio', p + ' frames']) for p in 'abc']
-    assert list(read_ahead.read_clips([])) == []
+    assert seen == [(n, [n + ' audio', n + ' frames']) for n in 'abc']
+    assert list(read_ahead.read_clips([], open_clip)) == []
 
 
-def test_clips_left_early(monkeypatch):
-    monkeypatch.setattr(read_ahead, '_parts', lambda path: iter(range(100)))
-    clips = read_ahead.read_clips('abc')
-    path, items = next(clips)
+def test_clips_left_early():
+    clips = read_ahead.read_clips('abc', lambda _: (0, range(100)))
+    name, items = next(clips)
     assert next(items) == 0
     clips.close()
 
@@ -116,6 +113,6 @@ def test_clips_left_early(monkeypatch):
 def test_real_files(tmp_path):
     (tmp_path / 'empty.mp4').write_bytes(b'')
     paths = [tmp_path / 'none.mp4', tmp_path / 'empty.mp4']
-    for path, items in read_ahead.read_clips(paths):
+    for path, items in read_ahead.read_clips(paths, read_ahead.open_file):
         with pytest.raises(media.MediaError, match=path.name):
             next(items)

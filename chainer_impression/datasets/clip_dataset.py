@@ -150,9 +150,12 @@ class WholeClips(chainer.dataset.DatasetMixin):
         return len(self.names)
 
     def get_example(self, i):
-        name = self.names[i]
+        return (self.names[i], *self.open_clip(self.names[i]))
+
+    def open_clip(self, name):
+        """The audio and the frames of a clip, by its name."""
         clip = CachedClip(self._clips[name])
-        return name, clip.read_audio(), clip.read_frames()
+        return clip.read_audio(), clip.read_frames()
 
 
 def match_labels(cache, labels_path, allow_unmatched=False):

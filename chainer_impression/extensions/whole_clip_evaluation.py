@@ -5,6 +5,7 @@ import numpy
 from chainer.training import extension
 
 from chainer_impression.datasets.labels import write_csv
+from chainer_impression.engines import make_engine
 from chainer_impression.evaluations.accuracy import accuracy
 from chainer_impression.evaluations.table1 import predictions_path
 from chainer_impression.prediction import predict_clips
@@ -24,8 +25,8 @@ class WholeClipEvaluation(extension.Extension):
     Args:
         clips: a :class:`~chainer_impression.datasets.clip_dataset.WholeClips`.
         labels (dict): clip name to (5,); it has each of the clips.
-        make_predictor: called with the model; returns what has its
-            ``predict``. The model itself by default.
+        make_engine: called with the model; gives what predicts with it, see
+            :func:`chainer_impression.engines.make_engine`.
     """
 
     trigger = 1, 'epoch'
@@ -33,15 +34,15 @@ class WholeClipEvaluation(extension.Extension):
     # Before LogReport, which has the default, 100.
     priority = chainer.training.PRIORITY_WRITER
 
-    def __init__(self, clips, labels, make_predictor=lambda model: model):
+    def __init__(self, clips, labels, make_engine=make_engine):
         self._clips = clips
         self._labels = labels
-        self._make_predictor = make_predictor
+        self._make_engine = make_engine
 
     def __call__(self, trainer):
         model = trainer.updater.get_optimizer('main').target
         predictions = predict_clips(
-            self._make_predictor(model), self._clips, 'validating')
+            self._make_engine(model), self._clips, 'validating')
         write_csv(predictions_path(trainer.out, trainer.updater.epoch),
                   predictions)
         names = list(predictions)
