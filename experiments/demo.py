@@ -22,8 +22,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 #: Clips, epochs, epochs in a stage, examples in a batch: enough to tell a
 #: network that learns from one that does not, on clips of unseen videos.
 N_CLIPS = 48
-N_EPOCHS = 60
-STAGE_LENGTH = 20
+N_EPOCHS = 45
+STAGE_LENGTH = 15
 BATCH_SIZE = 10
 
 
