@@ -397,14 +397,15 @@ def test_killed_ten_times_equals_undisturbed(
 @pytest.mark.slow
 def test_the_network_overfits_the_two_real_clips(samples, tmp_path):
     """Real clips, real labels: the training loss falls below 0.03."""
-    done = command('-m', 'data_prep.cache_clips', samples / 'clips',
+    done = command('-m', 'data_prep.cache_clips', os.path.join(samples, 'clips'),
                    tmp_path / 'cache')
     assert done.returncode == 0, done.stderr
     from chainer_impression.datasets.clip_cache import cached_clips
     from chainer_impression.datasets.clip_dataset import (
         TrainingExamples, match_labels)
     clips, labels = match_labels(
-        tmp_path / 'cache', samples / 'labels' / 'training_gt.csv',
+        tmp_path / 'cache', os.path.join(
+            samples, 'labels', 'training_gt.csv'),
         allow_unmatched=True)
     assert len(cached_clips(tmp_path / 'cache')) == len(clips) == 2
     numpy.random.seed(0)
