@@ -13,7 +13,7 @@ import numpy
 import pytest
 from chainer_impression.links.weights import save_weights
 from chainer_impression.traits import NEUROTICISM_NOTE, TRAITS
-from trained_network import noise, trained_network
+from trained_network import ENVIRONMENT, ROOT, noise, trained_network
 
 onnx = pytest.importorskip('onnx', reason="pip install '.[cpu]' brings onnx")
 onnxruntime = pytest.importorskip(
@@ -21,7 +21,6 @@ onnxruntime = pytest.importorskip(
 
 from chainer_impression.engines import graph  # NOQA: E402
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 EXPORT = os.path.join(ROOT, 'experiments', 'export_onnx.py')
 
 #: A program that has nothing but the exported file and an ONNX runtime.
@@ -55,10 +54,10 @@ def whole(model):
     return session(graph.whole_clip(model))
 
 
-def run_export(*arguments, **environment):
+def run_export(*arguments):
     return subprocess.run(
         [sys.executable, EXPORT, *map(str, arguments)],
-        env=dict(os.environ, PYTHONPATH=ROOT, **environment),
+        env=ENVIRONMENT,
         stdin=subprocess.DEVNULL, capture_output=True, encoding='utf-8')
 
 
@@ -199,7 +198,7 @@ def test_command_and_a_program_without_this_project(model, tmp_path):
     other = subprocess.run(
         [sys.executable, '-I', '-c', OTHER_PROGRAM, out,
          tmp_path / 'clip.npz'], cwd=tmp_path,
-        env=dict(os.environ, PYTHONPATH=ROOT), capture_output=True,
+        env=ENVIRONMENT, capture_output=True,
         encoding='utf-8')
     assert other.returncode == 0, other.stderr
     assert json.loads(other.stdout) == pytest.approx(
@@ -224,7 +223,7 @@ def test_command_without_the_extra(tmp_path):
             str(tmp_path), 'export_onnx.py', EXPORT)
     done = subprocess.run(
         [sys.executable, '-c', code, '--weights', 'w', '--out', 'o'],
-        env=dict(os.environ, PYTHONPATH=ROOT), capture_output=True,
+        env=ENVIRONMENT, capture_output=True,
         encoding='utf-8')
     assert done.returncode == 1
     assert done.stderr == (

@@ -1,9 +1,17 @@
 """Networks and clips that put a second implementation to the test."""
 
+import os
+
+import chainer_impression  # NOQA: F401  (makes Chainer importable)
 import chainer.links as L
 import numpy
-
 from chainer_impression import AudiovisualStream
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+#: For processes of their own that are to find this project.
+ENVIRONMENT = dict(os.environ, PYTHONPATH=os.pathsep.join(
+    filter(None, [ROOT, os.environ.get('PYTHONPATH')])))
 
 
 def trained_network(seed=0, scale=1.0):

@@ -19,7 +19,7 @@ ENGINES = {
     'openvino': 'the same within 0.0001, on the CPU only, many times as fast',
     'openvino-bf16': (
         'openvino in bfloat16, about twice as fast again, for processors that '
-        'compute in it; traits differ by up to 0.01'),
+        'compute in it; traits differ by up to 0.01 (measured)'),
 }
 
 
