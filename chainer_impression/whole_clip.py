@@ -34,13 +34,16 @@ def pool_audio(audio, feature_maps, kernel, stride, margin, piece=PIECE):
         numpy.ndarray: float32 (n_features,).
 
     Raises:
-        ValueError: the audio has another shape, is shorter than the first
-            kernel, or holds values that are not finite.
+        ValueError: the audio has another shape or dtype, is shorter than the
+            first kernel, or holds values that are not finite.
     """
-    audio = numpy.asarray(audio, dtype=numpy.float32)
-    if audio.ndim != 1:
-        raise ValueError('audio must be (n_samples,), not {}'.format(
-            audio.shape))
+    audio = numpy.asarray(audio)
+    if audio.ndim != 1 or audio.dtype.kind != 'f':
+        # Integers would be samples as a file holds them, up to 32767.
+        raise ValueError(
+            'audio must be float32 (n_samples,) in [-1, 1], not {} {}'.format(
+                audio.dtype, audio.shape))
+    audio = audio.astype(numpy.float32, copy=False)
     if len(audio) < kernel:
         raise ValueError(
             'audio of {} samples is shorter than the first kernel, {}'

@@ -28,7 +28,7 @@ def samples():
 def run_python():
     """Run Python in a process of its own, from outside the repository.
 
-    ``run_python(*arguments, cwd=…, stdin=…, timeout=…, **environment)``; an
+    ``run_python(*arguments, cwd=…, timeout=…, **environment)``; an
     environment variable of None is removed. Gives the completed process.
     """
     def run(*arguments, cwd=ROOT, timeout=120, **environment):

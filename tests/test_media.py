@@ -12,6 +12,9 @@ from chainer_impression import media
 from chainer_impression.media import MediaError, read_audio, read_frames
 
 ONE_FRAME = (3, 256, 456)
+#: Samples of 0.4 s of sound in AAC; versions of ffmpeg differ in whether they
+#: cut off what fills its last packet.
+A_CLIP = range(6400, 6400 + 1024)
 
 
 def frames_of(path):
@@ -38,7 +41,7 @@ def refuse(path, reason, read=None):
 def test_shapes_dtypes_and_ranges(clip):
     audio = read_audio(clip)
     assert audio.dtype == numpy.float32
-    assert audio.shape == (6400,)
+    assert len(audio) in A_CLIP
     assert 0.1 < abs(audio).max() <= 1
     frames = frames_of(clip)
     assert frames.dtype == numpy.uint8
@@ -142,9 +145,13 @@ def test_each_voice_of_surround_sound_is_heard(ffmpeg, tmp_path):
     ('a.wmv', ('-c:v', 'msmpeg4', '-c:a', 'wmav2')),
     ('a.3gp', ('-c:v', 'mpeg4', '-c:a', 'aac')),
 ])
-def test_containers(make_clip, tmp_path, name, options):
+def test_containers(make_clip, ffmpeg, tmp_path, name, options):
     path = make_clip(tmp_path / name, seconds=1, sample_rate=44100,
                      channels=2, options=options)
+    try:
+        ffmpeg('-i', path, '-f', 'null', '-')
+    except AssertionError:  # as 7.0 of imageio-ffmpeg 0.6, on MPEG-TS
+        pytest.skip('this ffmpeg does not read what it wrote')
     # The codecs of the sound prime themselves with up to 0.1 s.
     assert 15000 < len(read_audio(path)) < 17700
     frames = frames_of(path)
@@ -157,7 +164,7 @@ def test_containers(make_clip, tmp_path, name, options):
     '101x57', '3x3', '1920x1080', '16x400',
 ])
 def test_any_size_of_picture(make_clip, tmp_path, size):
-    path = make_clip(tmp_path / 'a.mkv', size=size, seconds=0.2,
+    path = make_clip(tmp_path / 'a.avi', size=size, seconds=0.2, sound=False,
                      options=('-c:v', 'ffv1', '-pix_fmt', 'yuv444p'))
     assert frames_of(path).shape == (5, *ONE_FRAME)
 
@@ -220,7 +227,8 @@ def test_single_picture(make_clip, tmp_path):
 
 def test_transparent_and_deep_pictures(make_clip, tmp_path):
     for pixels in ('yuva420p', 'yuv420p10le', 'gray'):
-        path = make_clip(tmp_path / (pixels + '.mkv'), seconds=0.2,
+        path = make_clip(tmp_path / (pixels + '.avi'), seconds=0.2,
+                         sound=False,
                          options=('-c:v', 'ffv1', '-pix_fmt', pixels))
         assert frames_of(path).shape == (5, *ONE_FRAME)
 
@@ -228,7 +236,7 @@ def test_transparent_and_deep_pictures(make_clip, tmp_path):
 def test_second_tracks_are_left_alone(make_clip, ffmpeg, tmp_path):
     first = make_clip(tmp_path / 'first.mp4')
     other = make_clip(tmp_path / 'other.mp4', seconds=0.8, size='32x32')
-    path = tmp_path / 'both.mkv'
+    path = tmp_path / 'both.mov'
     ffmpeg('-i', first, '-i', other, '-map', '0', '-map', '1', '-t', 0.4,
            '-c', 'copy', path)
     numpy.testing.assert_array_equal(frames_of(path), frames_of(first))
@@ -243,7 +251,7 @@ def test_chapters_do_not_end_a_clip(make_clip, ffmpeg, tmp_path):
     ffmpeg('-i', plain, '-i', chapters, '-map_metadata', 1, '-c', 'copy',
            '-metadata', 'title=a\n  Duration: 01:00:00.00, start', path)
     assert len(frames_of(path)) == 25
-    assert len(read_audio(path)) == 16000
+    assert len(read_audio(path)) in range(16000, 16000 + 1024)
 
 
 @pytest.mark.parametrize('name', [
@@ -254,7 +262,7 @@ def test_chapters_do_not_end_a_clip(make_clip, ffmpeg, tmp_path):
 def test_names(clip, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     shutil.copy(clip, './' + name)
-    assert len(read_audio(name)) == 6400
+    assert len(read_audio(name)) in A_CLIP
     assert len(frames_of(name)) == 10
     assert os.listdir('.') == [name]
 

@@ -1,5 +1,7 @@
 """Weights on disk: what is checked before a network believes them."""
 
+import os
+import stat
 import warnings
 import zipfile
 
@@ -29,6 +31,9 @@ def load_weights(path, link):
     """
     expected = npz.serialize(link)
     try:
+        # Opening a named pipe would wait for ever.
+        if not os.path.isdir(path) and not stat.S_ISREG(os.stat(path).st_mode):
+            raise ImpressionError('{}: is no ordinary file'.format(path))
         with zipfile.ZipFile(path) as archive:
             sizes = {info.filename.removesuffix('.npy'): info.file_size
                      for info in archive.infolist()}
