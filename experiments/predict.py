@@ -9,6 +9,8 @@ the person is like.
 import argparse
 import json
 
+import numpy
+
 from chainer_impression import AudiovisualStream, command_line
 from chainer_impression.engines import make_engine
 from chainer_impression.errors import ImpressionError
@@ -39,9 +41,13 @@ def parse_arguments():
 def predict(engine, clip, parts):
     """The five traits of an opened clip, in the network's order."""
     try:
-        return engine.predict(next(parts), parts)
+        traits = engine.predict(next(parts), parts)
     except ValueError as error:  # too short for the first kernel
         raise ImpressionError('{}: {}'.format(clip, error)) from error
+    if not numpy.isfinite(traits).all():
+        raise ImpressionError('{}: its traits are no numbers; the weights are '
+                              'of a training run that diverged'.format(clip))
+    return traits
 
 
 def show_table(clip, traits):

@@ -96,14 +96,19 @@ def _read(path, file, prefix, name, like, sizes):
             path, name, type(error).__name__,
             str(error).splitlines()[0] if str(error) else 'no reason given',
         )) from error
-    if value is None or value.shape != like.shape:
+    if value is None or numpy.shape(value) != like.shape:
         raise ImpressionError(
             '{}: holds the weights of another network ({} is {}, not {})'
             .format(path, name, 'too large' if value is None
-                    else value.shape, like.shape))
-    if value.dtype.kind not in 'fiu' or not numpy.isfinite(value).all():
-        raise ImpressionError(
-            '{}: {} holds values that are not finite numbers'.format(
-                path, name))
-    return value.astype(like.dtype)
-
+                    else numpy.shape(value), like.shape))
+    # What is no npy file comes as bytes.
+    if getattr(value, 'dtype', numpy.dtype('S')).kind in 'fiu':
+        with numpy.errstate(over='ignore'):  # float64 that float32 cannot hold
+            value = value.astype(like.dtype)
+        if numpy.isfinite(value).all():
+            if name.endswith('/avg_var') and (value < 0).any():
+                raise ImpressionError(
+                    '{}: {} holds a variance below zero'.format(path, name))
+            return value
+    raise ImpressionError(
+        '{}: {} holds values that are not finite numbers'.format(path, name))
