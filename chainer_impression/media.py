@@ -8,6 +8,7 @@ damage fills the pipe of messages.
 """
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -58,6 +59,23 @@ def ffmpeg_binary():
     return FFMPEG_BINARY
 
 
+def open_clip(path):
+    """Open a clip as a plain file of bytes.
+
+    Raises:
+        MediaError: there is no such file, or it is no file.
+    """
+    try:
+        # Opening a named pipe would wait for ever.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise MediaError('{}: is a folder or a device, not a clip'.format(
+                path))
+        return open(path, 'rb')
+    except OSError as error:
+        raise MediaError('{}: cannot be opened ({})'.format(
+            path, error.strerror)) from error
+
+
 def _input_arguments(path):
     """The arguments by which ffmpeg opens a clip, whatever it is called."""
     # "file:" keeps a name such as "-x.mp4" or "concat:a.mp4" a name.
@@ -83,16 +101,8 @@ class Decoder:
 
     def __init__(self, path, arguments, output='-', stdin=subprocess.DEVNULL):
         self.path = os.fspath(path)
-        try:
-            # Opening a named pipe would wait for ever.
-            if not stat.S_ISREG(os.stat(self.path).st_mode):
-                raise MediaError('{}: is a folder or a device, not a clip'
-                                 .format(path))
-            with open(self.path, 'rb') as file:
-                self._head = file.read(8)
-        except OSError as error:
-            raise MediaError('{}: cannot be opened ({})'.format(
-                path, error.strerror)) from error
+        with open_clip(path) as file:
+            self._head = file.read(8)
         if not self._head:
             raise MediaError('{}: is empty; download it again'.format(path))
         # A file, for a pipe of messages that nobody reads can fill up.
@@ -110,6 +120,7 @@ class Decoder:
                 'reinstall imageio-ffmpeg, which brings it'.format(
                     path, error.strerror)) from error
         self.stdout = self._process.stdout
+        _running.add(self._process)
 
     def finish(self):
         """Wait for the end of ffmpeg.
@@ -122,14 +133,17 @@ class Decoder:
             raise MediaError(self._explain())
 
     @property
-    def output_failed(self):
-        """Whether it was not the clip but the output that failed."""
-        if self._lacks_stream:
-            return False
-        return (self._process.returncode == -signal.SIGXFSZ
-                or any(reason in self.messages for reason in (
-                    'No space left on device', 'File too large',
-                    'Disk quota exceeded', 'Error opening output')))
+    def output_error(self):
+        """The OSError, if it was not the clip but the output that failed."""
+        if self._process.returncode == -signal.SIGXFSZ:
+            return OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        # ffmpeg says the system's reason in a line about the output; the same
+        # words elsewhere may be the name of the clip.
+        for line in self.messages.splitlines():
+            for number in _DISK_ERRORS:
+                if line.startswith('[out#0/') and os.strerror(number) in line:
+                    return OSError(number, os.strerror(number))
+        return None
 
     @property
     def _lacks_stream(self):
@@ -192,6 +206,7 @@ class Decoder:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self._process.wait()
+        _running.discard(self._process)
         self.stdout.close()
         self._messages.close()
 
@@ -199,6 +214,7 @@ class Decoder:
 #: Types of the part that an mp4 can begin with.
 _MP4_BEGINNINGS = (b'ftyp', b'mdat', b'moov', b'free', b'skip', b'wide')
 _NO_VIDEO = 'is no video file, whatever its name says'
+
 _KNOWN_FAILURES = (
     ('moov atom not found',
      'is cut short: its table of contents, which an mp4 has at its end, is '
@@ -210,7 +226,25 @@ _KNOWN_FAILURES = (
 )
 
 
-def read_audio(path):
+#: The processes of all decoders that are open, in any thread.
+_running = set()
+
+#: What the system says of an output that cannot be written.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS,
+                errno.EACCES, errno.EIO, errno.ENOENT, errno.EISDIR)
+
+
+def stop_all():
+    """Stop every ffmpeg of this process, whichever thread waits for it.
+
+    Whoever reads from one meets the end of its output and a MediaError.
+    """
+    for process in list(_running):
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+
+
+def read_audio(path, max_seconds=None):
     """The sound of a clip, all of it.
 
     Several channels are averaged; the samples are resampled by soxr in its
@@ -219,22 +253,28 @@ def read_audio(path):
 
     Args:
         path: a clip in any format that ffmpeg reads.
+        max_seconds (float): refuse a longer clip, before all of its sound
+            is in memory.
 
     Returns:
         numpy.ndarray: float32 (n_samples,) in [-1, 1], 16 kHz, mono.
 
     Raises:
-        MediaError: the clip cannot be read, has no sound track, or its sound
-            ends well before the duration that its header states.
+        MediaError: the clip cannot be read, has no sound track, is too long, or
+            its sound ends well before the duration that its header states.
     """
-    with Decoder(path, ['-map', '0:a:0', '-af', _TO_MONO, '-f', 'f32le']) \
-            as decoder:
+    limit = [] if max_seconds is None else ['-t', str(max_seconds)]
+    with Decoder(path, ['-map', '0:a:0', '-af', _TO_MONO, *limit,
+                        '-f', 'f32le']) as decoder:
         raw = decoder.stdout.read()
         decoder.finish()
         rate, duration = decoder.output_rate, decoder.duration
     samples = numpy.frombuffer(raw, '<f4')
     if len(samples) == 0:
         raise MediaError('{}: its sound track is empty'.format(path))
+    if max_seconds is not None and len(samples) >= max_seconds * rate:
+        raise MediaError('{}: is longer than {:.0f} minutes; cut it into '
+                         'clips first'.format(path, max_seconds / 60))
     # Sound that is a little shorter than the picture is common and harmless.
     if duration is not None and \
             len(samples) / rate < 0.9 * duration - _TOLERANCE:

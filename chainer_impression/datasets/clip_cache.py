@@ -9,6 +9,7 @@ that was cut short has no index and is found out.
 This file alone knows the format: it writes it and reads it.
 """
 
+import hashlib
 import io
 import os
 import struct
@@ -37,14 +38,18 @@ _INDEX_ENTRY = numpy.dtype([('id', 'S4'), ('flags', '<u4'),
                             ('offset', '<u4'), ('size', '<u4')])
 _FRAME, _SOUND = b'00dc', b'01wb'
 _CHUNK_HEADER = 8  # bytes: an id and a size before the data
+#: Of a cached clip everything but the data itself is smaller than this.
+_MAX_CHUNK = 8 << 20  # bytes
+_MAX_CHUNKS = 16  # at the top of the file; ffmpeg writes six
+#: Not even a frame of one colour has a JPEG with so many zeros in a row (2784
+#: blocks of two codes, at least one bit each), but a hole in a file has.
+_HOLE = bytes(1024)
+#: Bytes at either end of a source by which it is known again.
+_STAMPED = 1 << 16
 
 
 class CacheError(ImpressionError):
     """A cached clip that cannot be read; the message names it."""
-
-
-class DiskError(ImpressionError):
-    """The cache cannot be written; no clip is to blame."""
 
 
 def write(source, path):
@@ -61,42 +66,56 @@ def write(source, path):
     Raises:
         chainer_impression.media.MediaError: the clip cannot be read, or ends
             before the duration that its header states.
-        DiskError: the file cannot be written.
+        OSError: the file cannot be written; no clip is to blame.
     """
-    audio = media.read_audio(source)
-    if len(audio) > MAX_SECONDS * media.SAMPLE_RATE:
-        raise media.MediaError(
-            '{}: is longer than {} minutes; cut it into clips first'.format(
-                source, MAX_SECONDS // 60))
-    with tempfile.TemporaryFile() as sound:
+    # First of all: a source that changes meanwhile is then not current.
+    stamp = _stamp(source)
+    audio = media.read_audio(source, MAX_SECONDS)
+    # A picture may outlast its sound by as much as read_audio admits. More
+    # comes from damaged times: a second picture ten hours after the first
+    # would fill the disk with copies of the first.
+    longest = len(audio) / media.SAMPLE_RATE / 0.9 + 2
+    with tempfile.TemporaryFile(dir=os.path.dirname(path) or '.') as sound:
         pcm = numpy.rint(audio * _FULL_SCALE)
-        pcm.clip(-_FULL_SCALE, _FULL_SCALE - 1).astype('<i2').tofile(sound)
+        # Not tofile: its error does not say what is wrong with the disk.
+        sound.write(pcm.clip(-_FULL_SCALE, _FULL_SCALE - 1).astype('<i2'))
         sound.seek(0)
-        with media.Decoder(source, _writing_arguments(source), path,
+        with media.Decoder(source, _writing_arguments(stamp, longest), path,
                            stdin=sound) as decoder:
-            try:
-                decoder.finish()
-            except media.MediaError as error:
-                # Was it the source or the disk? The disk's faults name the
-                # output, or end the process.
-                if decoder.output_failed:
-                    raise DiskError(
-                        '{}: cannot be written, the disk is full or a limit '
-                        'on file sizes is reached: free some space and run '
-                        'this again'.format(path)) from error
-                raise
-            clip = CachedClip(path)
-            media.check_n_frames(source, clip.n_frames, decoder)
+            clip = _check_written(source, path, decoder)
+    if clip.n_frames >= int(longest * media.FRAME_RATE):
+        raise media.MediaError(
+            '{}: its picture goes on long after its sound, which ends at '
+            '{:.1f} s; the file is damaged: download it again'.format(
+                source, len(audio) / media.SAMPLE_RATE))
     if clip.n_samples != len(audio):
-        raise DiskError('{}: holds {} of {} samples of sound'.format(
-            path, clip.n_samples, len(audio)))
+        raise media.MediaError(
+            '{}: ffmpeg kept {} of {} samples of its sound'.format(
+                source, clip.n_samples, len(audio)))
     for k in (0, clip.n_frames - 1):
         clip.read_frame(k)
     with open(path, 'rb+') as file:
         os.fsync(file.fileno())
 
 
-def _writing_arguments(source):
+def _check_written(source, path, decoder):
+    """Wait for ffmpeg, and tell the faults of the disk from the source's."""
+    try:
+        decoder.finish()
+        clip = CachedClip(path)
+    except (media.MediaError, CacheError) as error:
+        if decoder.output_error is not None:
+            raise decoder.output_error from error
+        if isinstance(error, CacheError):
+            raise media.MediaError(
+                '{}: holds no picture that can be decoded; download it again'
+                .format(source)) from error
+        raise
+    media.check_n_frames(source, clip.n_frames, decoder)
+    return clip
+
+
+def _writing_arguments(stamp, longest):
     """What ffmpeg needs after its first input, the source."""
     scaled = media.SCALED + ':out_color_matrix=bt601:out_range=full'
     return [
@@ -105,15 +124,26 @@ def _writing_arguments(source):
         '-vf', media.AT_FRAME_RATE + ',' + scaled,
         # JPEG has the colour matrix of BT.601 whatever the source's was.
         '-pix_fmt', 'yuvj420p', '-c:v', 'mjpeg', '-q:v', str(_JPEG_QUALITY),
-        '-c:a', 'copy', '-threads', '1', '-t', str(MAX_SECONDS + 60),
+        '-c:a', 'copy', '-threads', '1', '-t', str(longest),
         # Files of the same source are the same to the bit.
         '-map_metadata', '-1', '-bitexact', '-fflags', '+bitexact',
-        '-metadata', 'comment=' + _stamp(source), '-f', 'avi', '-y']
+        '-metadata', 'comment=' + stamp, '-f', 'avi', '-y']
 
 
 def _stamp(source):
-    """What a cached clip says about its source."""
-    return 'made from {} bytes'.format(os.path.getsize(source))
+    """What a cached clip says about its source, to know it again.
+
+    Its ends stand for all of it, where the containers keep their tables of
+    contents: reading ten thousand clips whole at each start takes too long,
+    and their times of change do not survive copying.
+    """
+    with media.open_clip(source) as file:
+        size = os.fstat(file.fileno()).st_size
+        ends = file.read(_STAMPED)
+        file.seek(max(size - _STAMPED, 0))
+        ends += file.read(_STAMPED)
+    return 'made from {} bytes, {}'.format(
+        size, hashlib.sha256(ends).hexdigest()[:16])
 
 
 def is_current(source, path):
@@ -124,7 +154,7 @@ def is_current(source, path):
     """
     try:
         return CachedClip(path).comment == _stamp(source)
-    except CacheError:
+    except (CacheError, media.MediaError):
         return False
 
 
@@ -180,11 +210,13 @@ class CachedClip:
         except OSError as error:
             raise self._error(error.strerror) from error
         except (struct.error, ValueError) as error:
-            raise self._error('is cut short or no cached clip') from error
+            raise self._error(
+                'is cut short, damaged or no cached clip') from error
         frames, sound = (index[index['id'] == i] for i in (_FRAME, _SOUND))
         self._frame_offsets = start + frames['offset'].astype('i8')
         self._frame_sizes = frames['size']
         self._sound_offsets = start + sound['offset'].astype('i8')
+        self._sound_sizes = sound['size']
         #: Where each chunk of sound begins, and the last ends, in samples.
         self._sound_samples = numpy.concatenate(
             ([0], numpy.cumsum(sound['size'].astype('i8') // 2)))
@@ -235,12 +267,13 @@ class CachedClip:
         pcm = []
         with self._open() as file:
             for i in range(first, last):
-                file.seek(self._sound_offsets[i] + _CHUNK_HEADER)
-                pcm.append(file.read(2 * int(begins[i + 1] - begins[i])))
+                data = _read_chunk(file, _SOUND, self._sound_offsets[i],
+                                   self._sound_sizes[i])
+                if data is None:
+                    raise self._error('its sound is damaged')
+                pcm.append(data)
         pcm = numpy.frombuffer(b''.join(pcm), '<i2')
         pcm = pcm[start - begins[first]:stop - begins[first]]
-        if len(pcm) != stop - start:
-            raise self._error('is cut short')
         return pcm.astype(numpy.float32) / _FULL_SCALE
 
     def read_frames(self, chunk=media.CHUNK):
@@ -269,15 +302,20 @@ class CachedClip:
 
     def _decode(self, file, k):
         from PIL import Image
-        file.seek(self._frame_offsets[k] + _CHUNK_HEADER)
-        jpeg = file.read(int(self._frame_sizes[k]))
+        jpeg = _read_chunk(file, _FRAME, self._frame_offsets[k],
+                           self._frame_sizes[k])
+        # The decoder takes missing data for grey and does not complain.
+        if jpeg is None or _HOLE in jpeg:
+            raise self._error('frame {} is damaged'.format(k))
         try:
-            picture = numpy.asarray(Image.open(io.BytesIO(jpeg)))
+            picture = Image.open(io.BytesIO(jpeg), formats=['JPEG'])
+            # Before it is decoded, for damage can make it gigantic.
+            if (picture.size, picture.mode) != (
+                    (media.FRAME_WIDTH, media.FRAME_HEIGHT), 'RGB'):
+                raise ValueError('another size')
+            return numpy.asarray(picture)
         except Exception as error:  # Pillow's list of them is long
             raise self._error('frame {} is damaged'.format(k)) from error
-        if picture.shape != (media.FRAME_HEIGHT, media.FRAME_WIDTH, 3):
-            raise self._error('frame {} is of another size'.format(k))
-        return picture
 
     def _error(self, reason):
         return CacheError(
@@ -285,43 +323,104 @@ class CachedClip:
                 self.path, reason))
 
 
+def _read_chunk(file, name, place, size):
+    """The data of a chunk, None if the file has another one at that place."""
+    file.seek(place)
+    data = file.read(_CHUNK_HEADER + int(size))
+    if data[:_CHUNK_HEADER] != struct.pack('<4sI', name, size) \
+            or len(data) != _CHUNK_HEADER + size:
+        return None
+    return data[_CHUNK_HEADER:]
+
+
 def _read_index(file):
-    """Go through the chunks of an AVI file (RIFF).
+    """Go through the chunks of an AVI file (RIFF), and mistrust each number.
 
     Returns:
         tuple: the place that offsets count from, the index as an array of
         ``_INDEX_ENTRY``, the comment.
+
+    Raises:
+        ValueError, struct.error: it is not as :func:`write` leaves it.
     """
+    file_size = os.fstat(file.fileno()).st_size
     riff, size, kind = struct.unpack('<4sI4s', file.read(12))
-    if (riff, kind) != (b'RIFF', b'AVI '):
-        raise ValueError('no AVI file')
-    start, index, comment = None, None, ''
+    if (riff, size, kind) != (b'RIFF', file_size - _CHUNK_HEADER, b'AVI '):
+        raise ValueError('no AVI file of this size')
+    found = {}
     place = 12
-    while index is None:
+    for _ in range(_MAX_CHUNKS):
         file.seek(place)
         name, size = struct.unpack('<4sI', file.read(_CHUNK_HEADER))
+        if place + _CHUNK_HEADER + size > file_size:
+            raise ValueError('goes on after the end')
+        if name == b'LIST' and size >= 4:
+            name = file.read(4)
+        if name == b'movi':
+            start, end = place + _CHUNK_HEADER, place + _CHUNK_HEADER + size
+        elif name in (b'hdrl', b'INFO', b'idx1') and size <= _MAX_CHUNK:
+            found[name] = file.read(size if name == b'idx1' else size - 4)
+        elif name != b'JUNK':
+            raise ValueError('unknown chunk')
         if name == b'idx1':
-            data = file.read(size)
-            if len(data) != size:
-                raise ValueError('cut short')
-            index = numpy.frombuffer(data, _INDEX_ENTRY)
-        elif name == b'LIST':
-            kind = file.read(4)
-            if kind == b'movi':
-                start = place + _CHUNK_HEADER
-            elif kind == b'INFO':
-                comment = _read_comment(file.read(size - 4))
+            break
         place += _CHUNK_HEADER + size + size % 2
-    if start is None:
-        raise ValueError('no data')
-    return start, index, comment
+    try:
+        index = numpy.frombuffer(found[b'idx1'], _INDEX_ENTRY)
+        _check_index(index, end - start, *_stream_lengths(found[b'hdrl']))
+        comment = dict(_chunks(found[b'INFO']))[b'ICMT']
+    except (KeyError, UnboundLocalError) as error:
+        raise ValueError('lacks a part') from error
+    return start, index, comment.rstrip(b'\0').decode('utf-8', 'replace')
 
 
-def _read_comment(info):
-    while info:
-        name, size = struct.unpack('<4sI', info[:_CHUNK_HEADER])
-        if name == b'ICMT':
-            return info[_CHUNK_HEADER:_CHUNK_HEADER + size].rstrip(
-                b'\0').decode('utf-8', 'replace')
-        info = info[_CHUNK_HEADER + size + size % 2:]
-    return ''
+def _chunks(data):
+    """Yield (name, data) for each of the chunks that follow one another."""
+    place = 0
+    while place < len(data):
+        name, size = struct.unpack_from('<4sI', data, place)
+        place += _CHUNK_HEADER
+        yield name, data[place:place + size]
+        place += size + size % 2
+
+
+def _stream_lengths(header):
+    """Check that a header announces a cached clip's picture and sound.
+
+    Returns:
+        tuple of int: the frames and the samples that it announces.
+    """
+    streams = []
+    for name, data in _chunks(header):
+        if (name, data[:4]) == (b'LIST', b'strl'):
+            parts = dict(_chunks(data[4:]))
+            streams.append((parts[b'strh'], parts[b'strf']))
+    if len(streams) != 2:
+        raise ValueError('not two streams')
+    (picture, bitmap), (sound, wave) = streams
+    # Kind, codec; scale and rate; width, height; codec, channels, rate, bits.
+    if (picture[:8], struct.unpack_from('<II', picture, 20),
+            struct.unpack_from('<ii', bitmap, 4)) != (
+                b'vidsMJPG', (1, media.FRAME_RATE),
+                (media.FRAME_WIDTH, media.FRAME_HEIGHT)):
+        raise ValueError('another picture')
+    if (sound[:4], *struct.unpack_from('<HHI', wave),
+            *struct.unpack_from('<H', wave, 14)) != (
+                b'auds', 1, 1, media.SAMPLE_RATE, 16):
+        raise ValueError('another sound')
+    return tuple(struct.unpack_from('<I', stream, 32)[0]
+                 for stream in (picture, sound))
+
+
+def _check_index(index, data_size, n_frames, n_samples):
+    """Check that the index covers the data without a gap or an overlap."""
+    is_frame, is_sound = index['id'] == _FRAME, index['id'] == _SOUND
+    offsets, sizes = index['offset'].astype('i8'), index['size'].astype('i8')
+    ends = offsets + _CHUNK_HEADER + sizes + sizes % 2
+    if not (len(index) and (is_frame | is_sound).all() and (sizes > 0).all()
+            and offsets[0] == 4 and (offsets[1:] == ends[:-1]).all()
+            and ends[-1] == data_size
+            and is_frame.sum() == n_frames
+            and sizes[is_sound].sum() == 2 * n_samples
+            and not (sizes[is_sound] % 2).any()):
+        raise ValueError('the index does not fit the data')
