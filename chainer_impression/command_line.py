@@ -24,6 +24,8 @@ def run(main):
     """
     command = os.path.basename(sys.argv[0])
     warnings.showwarning = _show_warning
+    # Names of files need not be text; standard error shows them anyhow.
+    sys.stdout.reconfigure(errors='backslashreplace')
     try:
         status = main()
         sys.stdout.flush()

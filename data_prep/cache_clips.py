@@ -11,15 +11,19 @@ import collections
 import concurrent.futures
 import contextlib
 import csv
+import errno
 import fcntl
 import os
 import shutil
+import tempfile
+import threading
+import time
 
 from chainer_impression import command_line, media
 from chainer_impression.datasets import clip_cache
 from chainer_impression.errors import ImpressionError
 from chainer_impression.files import (
-    UNFINISHED_PREFIX, make_folder, replace_when_done)
+    UNFINISHED_PREFIX, cannot_write, make_folder, replace_when_done)
 
 #: What counts as a clip in SOURCE, by the end of its name.
 VIDEO_EXTENSIONS = frozenset(
@@ -43,9 +47,9 @@ def parse_arguments():
         default=n_cores(),
         help='clips that are resampled at the same time, one core each')
     parser.add_argument(
-        '--shard', type=parse_shard, default=(1, 1), metavar='I/N',
+        '--shard', type=parse_shard, default='1/1', metavar='I/N',
         help='do only the I-th of N parts of the work, so that N machines can '
-             'share it, all writing to one shared CACHE (default: 1/1)')
+             'share it, all writing to one shared CACHE')
     parser.add_argument(
         '--ignore-free-space', action='store_true',
         help='start even if the cache will probably not fit on the disk')
@@ -83,16 +87,24 @@ def find_clips(source):
         list of str: paths, sorted.
 
     Raises:
-        ImpressionError: there is no such folder, or no clip in it.
+        ImpressionError: there is no such folder, no clip in it, or a folder
+            below it that cannot be read.
     """
     if not os.path.isdir(source):
-        raise ImpressionError('{}: there is no such folder'.format(source))
+        raise ImpressionError(
+            '{}: is a file; give the folder that holds it'.format(source)
+            if os.path.exists(source) else
+            '{}: there is no such folder'.format(source))
     entered, clips = set(), []
-    for folder, subfolders, names in os.walk(source, followlinks=True):
+    for folder, subfolders, names in os.walk(
+            source, followlinks=True, onerror=_cannot_read):
+        # Here and not where it is found: links beside it may lead to it.
+        if os.path.realpath(folder) in entered:
+            subfolders.clear()
+            continue
         entered.add(os.path.realpath(folder))
         subfolders[:] = sorted(
-            name for name in subfolders if not name.startswith('.')
-            and os.path.realpath(os.path.join(folder, name)) not in entered)
+            name for name in subfolders if not name.startswith('.'))
         clips += [os.path.join(folder, name) for name in names
                   if os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS
                   and not name.startswith('.')]
@@ -100,6 +112,11 @@ def find_clips(source):
         raise ImpressionError('{}: holds no clip ({})'.format(
             source, ' '.join(sorted(VIDEO_EXTENSIONS))))
     return sorted(clips)
+
+
+def _cannot_read(error):
+    raise ImpressionError('{}: the folder cannot be read ({})'.format(
+        error.filename, error.strerror)) from error
 
 
 def check_apart(source, cache):
@@ -118,7 +135,9 @@ def check_free_space(clips, cache, ignore):
         ImpressionError: it is more than is free, unless that is ignored.
     """
     sampled = clips[::max(1, len(clips) // N_SAMPLED)][:N_SAMPLED]
-    durations = [d for d in map(stated_duration, sampled) if d]
+    # Longer ones are refused or damaged, and take nothing.
+    durations = [d for d in map(stated_duration, sampled)
+                 if d and d <= clip_cache.MAX_SECONDS]
     if not durations:
         return
     mean = sum(durations) / len(durations)
@@ -160,42 +179,67 @@ def sole_use(cache, shard):
                 'divide the work with --shard'.format(cache)) from error
         except OSError:
             pass  # A file system without locks: each file is still whole.
-        unfinished = os.path.join(cache, UNFINISHED_PREFIX + suffix)
-        shutil.rmtree(unfinished, ignore_errors=True)
-        make_folder(unfinished)
+        remove_unfinished(cache, shard)
+        try:
+            # A name of its own: a dead run's ffmpeg may still be writing.
+            unfinished = tempfile.mkdtemp(
+                prefix=UNFINISHED_PREFIX + suffix + '-', dir=cache)
+        except OSError as error:
+            raise cannot_write(cache, error) from error
         try:
             yield unfinished
         finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            remove_unfinished(cache, shard)
+
+
+def remove_unfinished(cache, shard):
+    """Remove what this part's run left unfinished, now or when it died."""
+    folder = UNFINISHED_PREFIX + '{}-of-{}-'.format(*shard)
+    table = '-' + failures_name(shard)
+    for name in os.listdir(cache):
+        path = os.path.join(cache, name)
+        if name.startswith(folder):
+            shutil.rmtree(path, ignore_errors=True)
+        elif name.startswith(UNFINISHED_PREFIX) and name.endswith(table):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
 
 
 def open_to_write(path):
     try:
         return open(path, 'w')
     except OSError as error:
-        raise ImpressionError('{}: cannot be written ({})'.format(
-            path, error.strerror)) from error
+        raise cannot_write(path, error) from error
 
 
 def cache_clip(clip, destination, unfinished):
     """Cache one clip; it takes its name in the cache only when it is whole."""
-    path = os.path.join(unfinished, os.path.basename(destination))
+    path = os.path.join(
+        unfinished, str(threading.get_ident()) + clip_cache.EXTENSION)
     try:
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(destination)
         clip_cache.write(clip, path)
         os.replace(path, destination)
     except OSError as error:
-        raise clip_cache.DiskError('{}: cannot be written ({})'.format(
-            destination, error.strerror)) from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise media.MediaError(
+                '{}: its name is too long to add {}; shorten it'.format(
+                    clip, clip_cache.EXTENSION)) from error
+        raise cannot_write(destination, error) from error
     finally:
         with contextlib.suppress(OSError):
             os.unlink(path)
 
 
+def failures_name(shard):
+    return 'failures.csv' if shard == (1, 1) else \
+        'failures-{}-of-{}.csv'.format(*shard)
+
+
 def write_failures(cache, shard, failures):
     """Write the list of clips that could not be read, or remove an old one."""
-    name = 'failures.csv' if shard == (1, 1) else \
-        'failures-{}-of-{}.csv'.format(*shard)
-    path = os.path.join(cache, name)
+    path = os.path.join(cache, failures_name(shard))
     if failures:
         with replace_when_done(path, newline='', encoding='utf-8',
                                errors='backslashreplace') as file:
@@ -232,6 +276,7 @@ def main():
     make_folder(args.cache)
     i, n = args.shard
     clips, failures = (part[i - 1::n] for part in split_by_name(clips))
+    n_ambiguous = len(failures)
     destinations = {clip: os.path.join(
         args.cache, os.path.basename(clip) + clip_cache.EXTENSION)
         for clip in clips}
@@ -256,8 +301,8 @@ def main():
                     write_failures(args.cache, args.shard, failures)
                 progress.advance()
         path = write_failures(args.cache, args.shard, sorted(failures))
-    n_cached = sum(clip_cache.is_current(c, destinations[c]) for c in clips)
-    print('{} clips are in {}'.format(n_cached, args.cache))
+    print('{} clips are in {}'.format(
+        len(clips) - (len(failures) - n_ambiguous), args.cache))
     if failures:
         raise ImpressionError(
             '{} clips could not be cached; {} names them with the reasons'
@@ -271,7 +316,8 @@ def run_all(clips, workers, work):
         tuple: (clip, what was wrong with it or None), as they finish.
 
     Raises:
-        DiskError: at once, for the other clips would fail as well.
+        ImpressionError: the cache cannot be written, said at once, for the
+            other clips would fail as well.
     """
     pool = concurrent.futures.ThreadPoolExecutor(workers)
     try:
@@ -284,7 +330,12 @@ def run_all(clips, workers, work):
             else:
                 yield pending[future], None
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+        # Who stops this early, with Ctrl-C, does not wait for long clips. A
+        # clip takes more than one ffmpeg, so there may be a next one.
+        while not all(future.done() for future in pending):
+            media.stop_all()
+            time.sleep(0.05)
 
 
 if __name__ == '__main__':
