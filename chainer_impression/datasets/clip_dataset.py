@@ -40,6 +40,10 @@ class TrainingExamples(chainer.dataset.DatasetMixin):
         clips (dict): clip name to the path of the cached clip.
         labels (dict): clip name to float64 (5,); it has each of the clips.
         seed (int): not negative.
+
+    Raises:
+        chainer_impression.datasets.clip_cache.CacheError: a cached clip
+            cannot be read; its index is read here, before hours of training.
     """
 
     def __init__(self, clips, labels, seed):
@@ -49,7 +53,7 @@ class TrainingExamples(chainer.dataset.DatasetMixin):
         self._traits = numpy.array(
             [labels[name] for name in self.names], numpy.float32)
         self._keys = [_stable_number(name) for name in self.names]
-        self._said_short = False
+        self._warn_of_short_clips()
 
     def __len__(self):
         return len(self.names)
@@ -72,25 +76,30 @@ class TrainingExamples(chainer.dataset.DatasetMixin):
         random = numpy.random.Generator(numpy.random.PCG64(
             [self.seed, epoch, self._keys[i]]))
         clip = CachedClip(self._paths[i])
-        return (self._audio_crop(clip, random), _frame_crop(clip, random),
+        return (_audio_crop(clip, random), _frame_crop(clip, random),
                 self._traits[i])
 
     def __getitem__(self, index):
         # DatasetMixin would wrap indices beyond the length.
         return self.get_example(index)
 
-    def _audio_crop(self, clip, random):
-        start = random.integers(max(clip.n_samples - AUDIO_CROP, 0) + 1)
-        audio = clip.read_audio(start, min(clip.n_samples, start + AUDIO_CROP))
-        if len(audio) < AUDIO_CROP:
-            if not self._said_short:
-                self._said_short = True
-                warnings.warn(
-                    '{}: is shorter than the audio crop of {:.1f} s, so it is '
-                    'padded with silence; this is said once'.format(
-                        clip.path, AUDIO_CROP / media.SAMPLE_RATE))
-            audio = numpy.pad(audio, (0, AUDIO_CROP - len(audio)))
-        return audio[None, None]
+    def _warn_of_short_clips(self):
+        # Here and not where they are padded, which processes and threads do
+        # that know nothing of one another: so it is said once.
+        short = [name for name, path in zip(self.names, self._paths)
+                 if CachedClip(path).n_samples < AUDIO_CROP]
+        if short:
+            warnings.warn(
+                '{} of {} clips are shorter than the audio crop of {:.1f} s, '
+                'so they are padded with silence ({})'.format(
+                    len(short), len(self), AUDIO_CROP / media.SAMPLE_RATE,
+                    _examples(short)))
+
+
+def _audio_crop(clip, random):
+    start = random.integers(max(clip.n_samples - AUDIO_CROP, 0) + 1)
+    audio = clip.read_audio(start, min(clip.n_samples, start + AUDIO_CROP))
+    return numpy.pad(audio, (0, AUDIO_CROP - len(audio)))[None, None]
 
 
 def _frame_crop(clip, random):
@@ -188,8 +197,12 @@ def match_labels(cache, labels_path, allow_unmatched=False):
              .format(labels_path, cache))):
         if names and not allow_unmatched:
             raise ImpressionError(
-                '{} {} ({}{}); pass --allow-unmatched to go on without them'
-                .format(len(names), what, ', '.join(sorted(names)[:_N_NAMED]),
-                        ', …' if len(names) > _N_NAMED else ''))
+                '{} {} ({}); pass --allow-unmatched to go on without them'
+                .format(len(names), what, _examples(names)))
     return ({name: clips[name] for name in sorted(common)},
             {name: labels[name] for name in sorted(common)})
+
+
+def _examples(names):
+    return ', '.join(sorted(names)[:_N_NAMED]) + (
+        ', …' if len(names) > _N_NAMED else '')
