@@ -135,7 +135,8 @@ def test_real_snapshot(trained, tmp_path):
     iterator = chainer.iterators.SerialIterator([0], 1)
     updater = chainer.training.updaters.StandardUpdater(iterator, optimizer)
     trainer = chainer.training.Trainer(updater, out=str(tmp_path))
-    trainer.extend(chainer.training.extensions.snapshot(filename='snapshot'))
+    trainer.extend(chainer.training.extensions.snapshot(filename='snapshot'),
+                   trigger=(1, 'iteration'))
     updater.update = lambda: setattr(updater, 'iteration', 1)
     trainer.stop_trigger = chainer.training.get_trigger((1, 'iteration'))
     trainer.run()

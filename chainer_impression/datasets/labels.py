@@ -76,6 +76,9 @@ def read_labels(path):
             .format(path, NAME_COLUMN))
     labels = {}
     for place, name, values in rows:
+        if not name:
+            raise ImpressionError('{}: holds a clip without a name{}'.format(
+                path, place))
         if name in labels:
             raise ImpressionError('{}: names {} twice{}'.format(
                 path, name, place))
@@ -90,7 +93,7 @@ def read_labels(path):
 def _checked(path, place, name, trait, value):
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= 1:
         raise ImpressionError(
@@ -154,7 +157,7 @@ class _Float:
     _FORMATS = {'f2': 'e', 'f4': 'f', 'f8': 'd'}
 
     def __init__(self, kind, *_):
-        if kind not in self._FORMATS:
+        if not isinstance(kind, str) or kind not in self._FORMATS:
             raise pickle.UnpicklingError(
                 'it holds values of the type {!r}'.format(kind))
         self.format = '<' + self._FORMATS[kind]
