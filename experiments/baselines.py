@@ -54,6 +54,9 @@ def main():
           'that gave training clips'.format(
               len(training), len(validation), seen.mean()))
     print(tables.to_text(rows, 'predictor'))
+    print()
+    print(tables.metrics_to_text(rows, 'predictor'))
+    print()
     print('The video mean is shrunk by {:.3f}, which predicts each training '
           'clip best from the others of its video.'.format(
               baselines.shrinkage))

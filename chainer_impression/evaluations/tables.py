@@ -12,6 +12,7 @@ import numpy
 
 from chainer_impression.evaluations.accuracy import (
     bootstrap_interval, clip_accuracies)
+from chainer_impression.evaluations.metrics import METRICS, metrics
 from chainer_impression.traits import TABLE_TRAITS, TRAITS
 
 #: The columns of the paper's tables.
@@ -21,42 +22,59 @@ _ORDER = [0, *(1 + TRAITS.index(trait) for trait in TABLE_TRAITS)]
 _DIGITS = '{:.6f}'  # as in the paper
 
 
-def row(name, predictions, labels, seen, paper=None):
+def row(name, predictions, labels, seen=None, paper=None):
     """One row of a table.
 
     Args:
         name: what the first column says.
         predictions: (n_clips, 5) in the network's order.
         labels: (n_clips, 5) in the network's order.
-        seen: bool (n_clips,), whether the clip's video gave training clips.
+        seen: bool (n_clips,), whether the clip's video gave training clips;
+            None if that is not known.
         paper: the paper's six numbers, in the order of :data:`COLUMNS`.
 
     Returns:
         dict: ``name``, ``clips``; ``accuracy``, ``low``, ``high`` (bootstrap
-        95% interval over clips), ``seen``, ``unseen`` (accuracy on these
-        clips, None where there are none), and ``paper`` and ``difference``
-        (ours - paper's) where it was given: each a dictionary from column to
-        number.
+        95% interval over clips), ``r2``, ``pearson``, ``concordance`` (None
+        where they are not defined), ``seen``, ``unseen`` (accuracy on these
+        clips, None where there are none) where that is known, and ``paper``
+        and ``difference`` (ours - paper's) where it was given: each a
+        dictionary from column to number.
     """
     accuracies = clip_accuracies(predictions, labels)[:, _ORDER]
-    seen = numpy.asarray(seen, bool)
     interval = bootstrap_interval(accuracies)
     result = {
         'name': name,
         'clips': len(accuracies),
-        'seen clips': int(seen.sum()),
-        'unseen clips': int((~seen).sum()),
         'accuracy': _by_column(accuracies.mean(axis=0)),
         'low': _by_column(interval[:, 0]),
         'high': _by_column(interval[:, 1]),
-        'seen': _mean_by_column(accuracies[seen]),
-        'unseen': _mean_by_column(accuracies[~seen]),
     }
+    for key, values in metrics(predictions, labels).items():
+        result[key] = _by_column(values[_ORDER])
+    if seen is not None:
+        seen = numpy.asarray(seen, bool)
+        for part, which in (('seen', seen), ('unseen', ~seen)):
+            result[part + ' clips'] = int(which.sum())
+            result[part] = _mean_by_column(accuracies[which])
     if paper is not None:
         result['paper'] = _by_column(paper)
         result['difference'] = _by_column(
             accuracies.mean(axis=0) - numpy.array(paper))
     return result
+
+
+def paper_row(name, paper):
+    """A row of the paper that nothing of ours goes with.
+
+    Args:
+        name: what the first column says.
+        paper: the paper's six numbers, in the order of :data:`COLUMNS`.
+
+    Returns:
+        dict: ``name`` and ``paper``, as in :func:`row`.
+    """
+    return {'name': name, 'paper': _by_column(paper)}
 
 
 def _mean_by_column(accuracies):
@@ -66,23 +84,42 @@ def _mean_by_column(accuracies):
 
 def _by_column(values):
     # JSON has no NaN.
-    return {column: None if math.isnan(value) else float(value)
+    return {column: float(value) if math.isfinite(value) else None
             for column, value in zip(COLUMNS, values, strict=True)}
 
 
 def _lines(rows):
     """Each row as the lines that people read: (name, kind, six texts)."""
     for r in rows:
-        yield r['name'], 'accuracy', _texts(r['accuracy'])
-        yield '', '95% interval', [
-            '–' if low is None else '{:.4f}–{:.4f}'.format(low, high)
-            for low, high in zip(r['low'].values(), r['high'].values())]
+        lines = []
+        if 'accuracy' in r:
+            lines.append(('accuracy', _texts(r['accuracy'])))
+            lines.append(('95% interval', [
+                '–' if low is None else '{:.4f}–{:.4f}'.format(low, high)
+                for low, high in zip(r['low'].values(), r['high'].values())]))
         if 'paper' in r:
-            yield '', 'paper', _texts(r['paper'])
-            yield '', 'difference', _texts(r['difference'], '{:+.6f}')
+            lines.append(('paper', _texts(r['paper'])))
+        if 'difference' in r:
+            lines.append(('difference', _texts(r['difference'], '{:+.6f}')))
         for part in ('seen', 'unseen'):
-            yield '', '{} videos ({} clips)'.format(
-                part, r[part + ' clips']), _texts(r[part])
+            if part in r:
+                lines.append(('{} videos ({} clips)'.format(
+                    part, r[part + ' clips']), _texts(r[part])))
+        yield from _named(r['name'], lines)
+
+
+def _metric_lines(rows):
+    for r in rows:
+        yield from _named(r['name'], [
+            (title, _texts(r[key], '{:.4f}'))
+            for key, title in METRICS.items() if key in r])
+
+
+def _named(name, lines):
+    """The first line of a row has its name, the others have none."""
+    for kind, texts in lines:
+        yield str(name), kind, texts
+        name = ''
 
 
 def _texts(by_column, form=_DIGITS):
@@ -91,18 +128,36 @@ def _texts(by_column, form=_DIGITS):
 
 
 def to_markdown(rows, first_column):
-    """The table in Markdown."""
-    lines = ['| {} | | {} |'.format(first_column, ' | '.join(COLUMNS)),
+    """The table of accuracies in Markdown."""
+    return _markdown(_lines(rows), first_column)
+
+
+def metrics_to_markdown(rows, first_column):
+    """The table of the other metrics in Markdown."""
+    return _markdown(_metric_lines(rows), first_column)
+
+
+def _markdown(lines, first_column):
+    table = ['| {} | | {} |'.format(first_column, ' | '.join(COLUMNS)),
              '|' + ' --- |' * (2 + len(COLUMNS))]
-    lines += ['| {} | {} | {} |'.format(name, kind, ' | '.join(texts))
-              for name, kind, texts in _lines(rows)]
-    return '\n'.join(lines) + '\n'
+    table += ['| {} | {} | {} |'.format(name, kind, ' | '.join(texts))
+              for name, kind, texts in lines]
+    return '\n'.join(table) + '\n'
 
 
 def to_text(rows, first_column):
-    """The table for a terminal."""
+    """The table of accuracies for a terminal."""
+    return _text(_lines(rows), first_column)
+
+
+def metrics_to_text(rows, first_column):
+    """The table of the other metrics for a terminal."""
+    return _text(_metric_lines(rows), first_column)
+
+
+def _text(lines, first_column):
     table = [(first_column, '', *COLUMNS)]
-    table += [(str(name), kind, *texts) for name, kind, texts in _lines(rows)]
+    table += [(name, kind, *texts) for name, kind, texts in lines]
     widths = [max(map(len, column)) for column in zip(*table)]
     return '\n'.join(
         '  '.join([line[0].ljust(widths[0]), line[1].ljust(widths[1]),
@@ -112,13 +167,13 @@ def to_text(rows, first_column):
 
 
 def to_csv(rows, first_column):
-    """The table as CSV: one line for each row and kind of number."""
+    """Both tables as CSV: one line for each row and kind of number."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator='\n')
     writer.writerow([first_column, 'kind', *COLUMNS])
     for r in rows:
         for kind in ('accuracy', 'low', 'high', 'paper', 'difference', 'seen',
-                     'unseen'):
+                     'unseen', *METRICS):
             if kind in r:
                 writer.writerow([r['name'], kind, *(
                     '' if v is None else repr(v) for v in r[kind].values())])
