@@ -79,7 +79,7 @@ def mean_absolute_error(model):
     return loss_function
 
 
-def examples_iterator(examples, batch_size, seed, n_threads):
+def examples_iterator(examples, batch_size, seed, n_threads=1, epoch=0):
     """An iterator that resumes exactly and loads while the network works.
 
     Threads, not processes: reading and decompressing a cached clip lets go of
@@ -91,6 +91,8 @@ def examples_iterator(examples, batch_size, seed, n_threads):
         batch_size (int): examples in a mini-batch.
         seed (int): of the order of the examples.
         n_threads (int): loading threads.
+        epoch (int): the epoch after which it begins, as a run that has come
+            so far would go on. What an example is depends on its epoch.
 
     Returns:
         chainer.iterators.MultithreadIterator
@@ -98,13 +100,31 @@ def examples_iterator(examples, batch_size, seed, n_threads):
     Raises:
         ImpressionError: there are fewer examples than a batch holds.
     """
-    if batch_size > len(examples):
+    check_batch_size(batch_size, len(examples))
+    order = EpochOrder(seed)
+    iterator = chainer.iterators.MultithreadIterator(
+        examples, batch_size, n_threads=n_threads, order_sampler=order)
+    if epoch:
+        # The same way as a snapshot sets it.
+        last = epoch * len(examples) + numpy.arange(len(examples))
+        npz.NpzDeserializer({
+            'current_position': numpy.array(0), 'epoch': numpy.array(epoch),
+            'is_new_epoch': numpy.array(False), '_order': order(last, 0),
+            'previous_epoch_detail': numpy.array(float(epoch)),
+        }).load(iterator)
+    return iterator
+
+
+def check_batch_size(batch_size, n_examples):
+    """Refuse a batch that is larger than the data set.
+
+    Raises:
+        ImpressionError: it is.
+    """
+    if batch_size > n_examples:
         raise ImpressionError(
             'a batch of {} is larger than the data set of {} clips; choose a '
-            'smaller --batchsize'.format(batch_size, len(examples)))
-    return chainer.iterators.MultithreadIterator(
-        examples, batch_size, n_threads=n_threads,
-        order_sampler=EpochOrder(seed))
+            'smaller --batchsize'.format(batch_size, n_examples))
 
 
 class AtEpochs:
@@ -122,9 +142,24 @@ class AtEpochs:
                 and trainer.updater.epoch in self.epochs)
 
 
-def ends_of_stages(n_epochs, stage_length):
-    """The last epochs of the stages, of the last one even if it is short."""
-    return sorted({*range(stage_length, n_epochs + 1, stage_length), n_epochs})
+def ends_of_stages(n_epochs, stage_length, after=0):
+    """The last epochs of the stages, of the last one even if it is short.
+
+    Args:
+        n_epochs (int): the last epoch.
+        stage_length (int): epochs in a stage.
+        after (int): leave out the stages that end with this epoch or before.
+
+    Returns:
+        list of int
+    """
+    ends = {*range(stage_length, n_epochs + 1, stage_length), n_epochs}
+    return sorted(end for end in ends if end > after)
+
+
+def alpha_after(epoch, alpha, stage_length):
+    """The alpha that training goes on with after an epoch (P 2.2)."""
+    return alpha * SHIFT ** (epoch // stage_length)
 
 
 def make_trainer(updater, out, n_epochs, stage_length, evaluation=None,
@@ -132,9 +167,10 @@ def make_trainer(updater, out, n_epochs, stage_length, evaluation=None,
     """A Trainer with the whole extension set.
 
     Args:
-        updater (chainer.training.Updater): its main optimizer has an alpha.
+        updater (chainer.training.Updater): its main optimizer has the alpha,
+            and its main iterator the epoch, that training begins with.
         out: the folder of the run.
-        n_epochs (int): epochs of the whole training.
+        n_epochs (int): the last epoch of the training.
         stage_length (int): epochs after which alpha is divided by 10.
         evaluation (chainer.training.Extension): validates the model at the
             end of each stage, and every ``validate_every`` epochs.
@@ -147,25 +183,29 @@ def make_trainer(updater, out, n_epochs, stage_length, evaluation=None,
         chainer.training.Trainer
     """
     trainer = training.Trainer(updater, (n_epochs, 'epoch'), out=out)
-    ends = ends_of_stages(n_epochs, stage_length)
+    iterator = updater.get_iterator('main')
+    ends = ends_of_stages(n_epochs, stage_length, after=iterator.epoch)
+    # Chainer's interval triggers take every training to begin with epoch 0.
+    every_epoch = AtEpochs(range(iterator.epoch + 1, n_epochs + 1))
     trainer.extend(StopWhenNotFinite())
-    trainer.extend(extensions.ExponentialShift('alpha', SHIFT),
-                   trigger=(stage_length, 'epoch'))
+    trainer.extend(
+        extensions.ExponentialShift('alpha', SHIFT),
+        trigger=AtEpochs(range(stage_length, n_epochs + 1, stage_length)))
     # Observed with the priority of a writer, before the shift: the log shows
     # the alpha that the epoch was trained with.
     trainer.extend(extensions.observe_value(
         'alpha', lambda t: t.updater.get_optimizer('main').alpha),
-        trigger=(1, 'epoch'))
+        trigger=every_epoch)
     if evaluation is not None:
         every = range(validate_every or n_epochs, n_epochs + 1,
                       validate_every or n_epochs)
         trainer.extend(evaluation, trigger=AtEpochs({*ends, *every}))
     # The time is no part of the results: they are the same after a resume.
     trainer.extend(extensions.LogReport(
-        trigger=(1, 'epoch'), filename='log.json',
+        trigger=every_epoch, filename='log.json',
         postprocess=lambda entry: entry.pop('elapsed_time')))
-    iterator = updater.get_iterator('main')
-    n_iterations = -(-n_epochs * len(iterator.dataset) // iterator.batch_size)
+    n_iterations = -(-(n_epochs - iterator.epoch) * len(iterator.dataset)
+                     // iterator.batch_size)
     trainer.extend(ShowProgress(n_iterations, _REPORT))
     # A picture takes a second: some twenty in a run are enough to follow it.
     trainer.extend(PlotLog(), trigger=AtEpochs(
@@ -173,6 +213,22 @@ def make_trainer(updater, out, n_epochs, stage_length, evaluation=None,
     trainer.extend(ExactSnapshot(keep, ends), trigger=AtEpochs(
         {*ends, *range(snapshot_every, n_epochs + 1, snapshot_every)}))
     return trainer
+
+
+def run(trainer, snapshot=None):
+    """Train to the end, from a snapshot on if there is one.
+
+    Args:
+        trainer (chainer.training.Trainer): as it was when training began.
+        snapshot: see :func:`resume`.
+
+    Raises:
+        ImpressionError: see :func:`resume`; or the loss is not finite.
+    """
+    snapshot = resume(trainer, snapshot)
+    if snapshot:
+        print('going on from {}'.format(snapshot), flush=True)
+    trainer.run(show_loop_exception_msg=False)
 
 
 def resume(trainer, snapshot=None):
@@ -199,10 +255,27 @@ def resume(trainer, snapshot=None):
     try:
         # Unlike chainer.serializers.load_npz it never unpickles anything.
         with numpy.load(snapshot) as file:
-            npz.NpzDeserializer(file).load(trainer)
+            _ExactDeserializer(file).load(trainer)
     except Exception as error:  # zip, NumPy and Chainer each raise their own
         raise ImpressionError(
             '{}: is no snapshot of such a run, or damaged ({}: {})'.format(
                 snapshot, type(error).__name__, ' '.join(
                     str(error).split())[:120])) from error
     return snapshot
+
+
+class _ExactDeserializer(npz.NpzDeserializer):
+    """Refuses an array of another shape, which Chainer's would broadcast."""
+
+    def __getitem__(self, key):
+        return _ExactDeserializer(
+            self.npz, '{}{}/'.format(self.path, key.strip('/')))
+
+    def __call__(self, key, value):
+        if isinstance(value, chainer.get_array_types()):
+            name = self.path + key.lstrip('/')
+            shape = self.npz[name].shape
+            if shape != value.shape:
+                raise ValueError('{} is {}, not {}'.format(
+                    name, shape, value.shape))
+        return super().__call__(key, value)
