@@ -58,6 +58,12 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter,
                     argparse.RawDescriptionHelpFormatter):
     """Shows every default, and the description as it was written."""
 
+    def _get_help_string(self, action):
+        # An argument that is left out, or has its default in words.
+        if action.default in (None, False) or '(default:' in action.help:
+            return action.help
+        return super()._get_help_string(action)
+
 
 class Progress:
     """A progress bar on a terminal, plain lines where there is none.

@@ -90,12 +90,12 @@ def check_settings(path, settings):
                     now.get(name)))
 
 
-def fingerprint(clips, labels):
+def fingerprint(clips, labels=None):
     """A short text that stands for a split: its clips and their labels.
 
     Args:
         clips (dict): clip name to the path of the cached clip.
-        labels (dict): clip name to (5,).
+        labels (dict): clip name to (5,); None if they do not matter.
 
     Returns:
         str
@@ -104,6 +104,7 @@ def fingerprint(clips, labels):
     for name in sorted(clips):
         digest.update('{}\0{}\0{}\n'.format(
             name, os.path.getsize(clips[name]),
-            ' '.join(repr(float(v)) for v in labels[name])).encode(
+            ' '.join(repr(float(v)) for v in labels[name])
+            if labels is not None else '').encode(
                 'utf-8', 'surrogateescape'))
     return '{} clips, {}'.format(len(clips), digest.hexdigest()[:12])

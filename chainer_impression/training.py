@@ -79,6 +79,31 @@ def mean_absolute_error(model):
     return loss_function
 
 
+def mean_absolute_error_at_time_points(model):
+    """The loss function of the recurrent network (P), for updaters.
+
+    The mean absolute error at each time point; every time point of every clip
+    counts the same. It reports, under the model's name, ``loss`` and
+    ``accuracy`` (1 - loss).
+
+    Args:
+        model: called with features, gives traits at each time point.
+
+    Returns:
+        a function of features float32 (N, n_time_points, n_features), mask
+        float32 (N, n_time_points), 1 for a time point that counts and 0 for
+        one that fills up, and traits float32 (N, n_traits).
+    """
+    def loss_function(features, mask, traits):
+        errors = F.absolute(
+            model(features) - F.broadcast_to(
+                traits[:, None], (*mask.shape, traits.shape[1])))
+        loss = F.sum(F.mean(errors, axis=2) * mask) / float(mask.sum())
+        chainer.report({'loss': loss, 'accuracy': 1 - loss.array}, model)
+        return loss
+    return loss_function
+
+
 def examples_iterator(examples, batch_size, seed, n_threads=1, epoch=0):
     """An iterator that resumes exactly and loads while the network works.
 

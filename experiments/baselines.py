@@ -8,20 +8,17 @@ absolute error, over all validation clips and over those whose video gave
 training clips (seen) and did not (unseen).
 """
 
-import argparse
 import json
 
-from chainer_impression import command_line
+from chainer_impression import command_line, training_arguments
 from chainer_impression.datasets.labels import read_labels
-from chainer_impression.errors import ImpressionError
 from chainer_impression.evaluations import tables
 from chainer_impression.evaluations.baselines import Baselines, seen_videos
 from chainer_impression.traits import NEUROTICISM_NOTE
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=command_line.HelpFormatter)
+    parser = training_arguments.parser(__doc__)
     parser.add_argument('--train', required=True, metavar='LABELS',
                         help='training labels, CSV or pickle')
     parser.add_argument('--validation', required=True, metavar='LABELS',
@@ -35,7 +32,8 @@ def main():
     args = parse_arguments()
     training = read_labels(args.train)
     validation = read_labels(args.validation)
-    check_apart(training, validation, args)
+    training_arguments.check_apart(
+        training, validation, args.train, args.validation)
 
     baselines = Baselines(training)
     seen = seen_videos(validation, training)
@@ -61,15 +59,6 @@ def main():
           'clip best from the others of its video.'.format(
               baselines.shrinkage))
     print('Note: {}.'.format(NEUROTICISM_NOTE))
-
-
-def check_apart(training, validation, args):
-    common = training.keys() & validation.keys()
-    if common:
-        raise ImpressionError(
-            '{} and {} have {} clips in common ({}); a split must not overlap '
-            'another'.format(args.train, args.validation, len(common),
-                             min(common)))
 
 
 if __name__ == '__main__':

@@ -28,7 +28,7 @@ class FeatureCache:
     Args:
         folder: where the files are. It is made if it is not there.
         weights (str): digest of the weights, see
-            :func:`chainer_impression.links.weights.streams_digest`.
+            :func:`chainer_impression.links.weights.digest` of both streams.
 
     Raises:
         ImpressionError: the folder cannot be made.

@@ -45,14 +45,15 @@ def video_of(clip_name):
     return match['video'] if match else os.path.splitext(clip_name)[0]
 
 
-def read_labels(path):
+def read_labels(path, traits=TRAITS):
     """Read labels in either format.
 
     Args:
         path: a CSV of the first round or a pickle of the second.
+        traits: the traits that a file of predictions has columns for.
 
     Returns:
-        dict: clip name to float64 (5,), in the file's order.
+        dict: clip name to float64 (n_traits,), in the file's order.
 
     Raises:
         ImpressionError: the file cannot be read, is of neither format, lacks
@@ -66,7 +67,7 @@ def read_labels(path):
         raise ImpressionError('{}: the labels cannot be read ({})'.format(
             path, error.strerror)) from error
     if content.removeprefix(b'\xef\xbb\xbf').startswith(NAME_COLUMN.encode()):
-        rows = _csv_rows(path, content)
+        rows = _csv_rows(path, content, traits)
     elif content[:1] in (b'\x80', b'(', b'}'):  # how a pickled dict begins
         rows = _pickle_rows(path, content)
     else:
@@ -84,7 +85,7 @@ def read_labels(path):
                 path, name, place))
         labels[name] = numpy.array([
             _checked(path, place, name, trait, value)
-            for trait, value in zip(TRAITS, values)])
+            for trait, value in zip(traits, values, strict=True)])
     if not labels:
         raise ImpressionError('{}: holds the labels of no clip'.format(path))
     return labels
@@ -104,8 +105,8 @@ def _checked(path, place, name, trait, value):
 
 # --- first round: CSV -------------------------------------------------------
 
-def _csv_rows(path, content):
-    """Yield (place, clip name, five values) for each line of a CSV."""
+def _csv_rows(path, content, traits):
+    """Yield (place, clip name, values) for each line of a CSV."""
     try:
         text = content.decode('utf-8-sig')
     except UnicodeDecodeError as error:
@@ -114,7 +115,7 @@ def _csv_rows(path, content):
     reader = csv.reader(io.StringIO(text, newline=''), strict=True)
     try:
         header = [column.strip() for column in next(reader)]
-        columns = [NAME_COLUMN, *TRAIT_COLUMNS.values()]
+        columns = [NAME_COLUMN, *map(TRAIT_COLUMNS.get, traits)]
         if sorted(header) != sorted(columns):
             raise ImpressionError(
                 '{}: its columns are {}, but must be {}'.format(
@@ -128,23 +129,24 @@ def _csv_rows(path, content):
                     path, len(row), len(header), place))
             fields = dict(zip(header, row))
             yield (place, fields[NAME_COLUMN],
-                   [fields[TRAIT_COLUMNS[trait]] for trait in TRAITS])
+                   [fields[TRAIT_COLUMNS[trait]] for trait in traits])
     except csv.Error as error:
         raise ImpressionError('{}: is no proper CSV ({}, line {})'.format(
             path, error, reader.line_num)) from error
 
 
-def write_csv(path, labels):
+def write_csv(path, labels, traits=TRAITS):
     """Write labels, or predictions, in the format of the first round.
 
     Args:
         path: the file to write; it is replaced when the new one is complete.
-        labels (dict): clip name to five values in the order of
-            :data:`~chainer_impression.traits.TRAITS`. Every digit is kept.
+        labels (dict): clip name to a value of each trait. Every digit is
+            kept.
+        traits: the traits and their order, all five by default.
     """
     with replace_when_done(path, 'w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)
-        writer.writerow([NAME_COLUMN, *TRAIT_COLUMNS.values()])
+        writer.writerow([NAME_COLUMN, *map(TRAIT_COLUMNS.get, traits)])
         for name, values in labels.items():
             writer.writerow([name, *(repr(float(v)) for v in values)])
 

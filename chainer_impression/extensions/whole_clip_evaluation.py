@@ -20,13 +20,14 @@ class WholeClipEvaluation(extension.Extension):
     computed. Reports
 
     - ``validation/accuracy``: 1 - mean absolute error over clips and traits,
-    - ``validation/accuracy/TRAIT`` for each of the five traits.
+    - ``validation/accuracy/TRAIT`` for each of the traits.
 
     Args:
         clips: a :class:`~chainer_impression.datasets.clip_dataset.WholeClips`.
-        labels (dict): clip name to (5,); it has each of the clips.
+        labels (dict): clip name to (n_traits,); it has each of the clips.
         make_engine: called with the model; gives what predicts with it, see
             :func:`chainer_impression.engines.make_engine`.
+        traits: the traits that the model predicts, in its order.
     """
 
     trigger = 1, 'epoch'
@@ -34,22 +35,47 @@ class WholeClipEvaluation(extension.Extension):
     # Before LogReport, which has the default, 100.
     priority = chainer.training.PRIORITY_WRITER
 
-    def __init__(self, clips, labels, make_engine=make_engine):
+    def __init__(self, clips, labels, make_engine=make_engine, traits=TRAITS):
         self._clips = clips
         self._labels = labels
         self._make_engine = make_engine
+        self._traits = traits
 
     def __call__(self, trainer):
         model = trainer.updater.get_optimizer('main').target
-        predictions = predict_clips(
-            self._make_engine(model), self._clips, 'validating')
+        predictions = self.predict(model)
         write_csv(predictions_path(trainer.out, trainer.updater.epoch),
-                  predictions)
+                  predictions, self._traits)
         names = list(predictions)
         average, *of_traits = accuracy(
             numpy.array([predictions[name] for name in names]),
             numpy.array([self._labels[name] for name in names]))
         chainer.report({'validation/accuracy': average})
         chainer.report({'validation/accuracy/' + trait: value
-                        for trait, value in zip(TRAITS, of_traits)})
+                        for trait, value in zip(self._traits, of_traits)})
+
+    def predict(self, model):
+        """The model's prediction for each clip.
+
+        Returns:
+            dict: clip name to float32 (n_traits,).
+        """
+        return predict_clips(
+            self._make_engine(model), self._clips, 'validating')
+
+
+class FeatureEvaluation(WholeClipEvaluation):
+    """The same for a recurrent network, from features of whole clips.
+
+    Args:
+        features (dict): clip name to float32 (n_time_points, n_features).
+        labels (dict): clip name to (5,); it has each of the clips.
+    """
+
+    def __init__(self, features, labels):
+        super().__init__(features, labels)
+
+    def predict(self, model):
+        return {name: model.predict(features)
+                for name, features in self._clips.items()}
 

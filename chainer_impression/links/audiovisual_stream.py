@@ -29,6 +29,27 @@ class AudiovisualStream(chainer.Chain):
             self.vis = VisualStream()
             self.fc = L.Linear(2 * N_FEATURES, n_traits)
 
+    def for_trait(self, trait):
+        """A network for one trait that begins with the weights of this one.
+
+        Both streams are copied, running statistics too; the fully-connected
+        layer has one output, with the weights that predict the trait here: at
+        first it predicts what this network predicts.
+
+        Args:
+            trait (str): one of :data:`chainer_impression.traits.TRAITS`.
+
+        Returns:
+            AudiovisualStream: ``n_traits=1``. Both are on the CPU.
+        """
+        i = TRAITS.index(trait)
+        model = AudiovisualStream(n_traits=1)
+        model.aud.copyparams(self.aud)
+        model.vis.copyparams(self.vis)
+        model.fc.W.array[...] = self.fc.W.array[i:i + 1]
+        model.fc.b.array[...] = self.fc.b.array[i:i + 1]
+        return model
+
     def forward(self, audio, frames):
         """Predict the traits of a mini-batch of training examples.
 

@@ -1,5 +1,6 @@
 """Weights on disk: what is checked before a network believes them."""
 
+import hashlib
 import os
 import stat
 import warnings
@@ -65,6 +66,26 @@ def save_weights(path, link):
         chainer.serializers.save_npz(file, link, compression=False)
 
 
+def digest(*links):
+    """A text that stands for the weights of links, whatever file has them.
+
+    Args:
+        links (chainer.Link): parameters and running statistics count.
+
+    Returns:
+        str: SHA-256, 64 hexadecimal digits.
+    """
+    hashed = hashlib.sha256()
+    for link in links:
+        values = npz.serialize(link)
+        for name in sorted(values):
+            value = numpy.asarray(values[name])
+            hashed.update('{}\0{}\0{}\n'.format(
+                name, value.dtype.str, value.shape).encode())
+            hashed.update(value.tobytes())
+    return hashed.hexdigest()
+
+
 def _find_prefix(path, expected, names):
     """What stands before each name: nothing, or a snapshot's path."""
     first = min(expected)
@@ -96,19 +117,11 @@ def _read(path, file, prefix, name, like, sizes):
             path, name, type(error).__name__,
             str(error).splitlines()[0] if str(error) else 'no reason given',
         )) from error
-    if value is None or numpy.shape(value) != like.shape:
+    if name == 'fc/W' and value is not None \
+            and numpy.shape(value)[1:] == like.shape[1:] \
+            and numpy.shape(value) != like.shape:
         raise ImpressionError(
-            '{}: holds the weights of another network ({} is {}, not {})'
-            .format(path, name, 'too large' if value is None
-                    else numpy.shape(value), like.shape))
-    # What is no npy file comes as bytes.
-    if getattr(value, 'dtype', numpy.dtype('S')).kind in 'fiu':
-        with numpy.errstate(over='ignore'):  # float64 that float32 cannot hold
-            value = value.astype(like.dtype)
-        if numpy.isfinite(value).all():
-            if name.endswith('/avg_var') and (value < 0).any():
-                raise ImpressionError(
-                    '{}: {} holds a variance below zero'.format(path, name))
-            return value
-    raise ImpressionError(
-        '{}: {} holds values that are not finite numbers'.format(path, name))
+            '{}: holds a network that predicts {} of the traits; what is '
+            'needed here is one that predicts {}'.format(
+                path, len(value), len(like)))
+    if value is None or numpy.shape(value) != like.shape:
