@@ -101,7 +101,8 @@ def add_schedule(parser, n_epochs=training.N_EPOCHS,
                         default=training.ALPHA,
                         help='step size of Adam in the first stage')
     parser.add_argument('--weight-decay', type=at_least(0, float),
-                        default=0., metavar='R', help='rate of L2 weight decay')
+                        default=0., metavar='R',
+                        help='rate of L2 weight decay')
     parser.add_argument('--seed', type=at_least(0), default=0, metavar='N',
                         help='of everything that is drawn at random: initial '
                              'weights, order of the clips, crops, dropout')

@@ -29,9 +29,9 @@ def parse_arguments():
     parser.add_argument('--weights', required=True, metavar='FILE',
                         help=training_arguments.WEIGHTS_HELP)
     parser.add_argument('--train', metavar='LABELS',
-                        help='training labels, CSV or pickle, which tell clips '
-                             'of seen videos from the others and what the '
-                             'labels alone achieve (default: not said)')
+                        help='training labels, CSV or pickle, which tell '
+                             'clips of seen videos from the others and what '
+                             'the labels alone achieve (default: not said)')
     training_arguments.add_out(parser, 'results/test')
     training_arguments.add_allow_unmatched(parser)
     command_line.add_device_argument(parser)

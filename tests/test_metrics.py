@@ -117,3 +117,30 @@ def test_predictions_for_other_clips_are_refused(split, tmp_path):
     write_csv(tmp_path / 'p.csv', _labels(predictions[:-1]))
     with pytest.raises(ImpressionError, match='other clips'):
         table2.write(tmp_path, tmp_path / 'p.csv', _labels(labels))
+
+
+def test_the_command_assembles_table_3(split, tmp_path, capsys):
+    import training_factory as factory
+    predictions, labels = split
+    write_csv(tmp_path / 'validation.csv', _labels(labels))
+    write_csv(tmp_path / 'train.csv', {'v0.005.mp4': labels[0]})
+    given = []
+    for i, name in enumerate(('dnn', 'five-dnn', 'dnn-rnn')):
+        path = tmp_path / (name + '.csv')
+        write_csv(path, _labels((predictions + i / 100).clip(0, 1)))
+        given += ['--' + name, path]
+    arguments = ['--train', tmp_path / 'train.csv', '--validation',
+                 tmp_path / 'validation.csv', '--out', tmp_path / 'out']
+    factory.call('table3.py', *arguments, *given)
+    assert 'Table 3' in capsys.readouterr().out
+    rows = json.loads((tmp_path / 'out' / 'table3.json').read_text())['rows']
+    assert [row['name'] for row in rows] == list(TABLE_3)
+    accuracies = [row['accuracy']['average'] for row in rows]
+    assert len(set(accuracies)) == 3
+    assert accuracies[0] == pytest.approx(1 - abs(predictions - labels).mean())
+    with pytest.raises(ImpressionError, match='there are no predictions'):
+        factory.call('table3.py', *arguments)
+    write_csv(tmp_path / 'one.csv', {'v.mp4': [0.5]}, ('openness',))
+    with pytest.raises(ImpressionError, match='its columns are VideoName, '
+                       'ValueOpenness, but must be'):
+        factory.call('table3.py', *arguments, '--dnn', tmp_path / 'one.csv')
