@@ -214,7 +214,6 @@ class Decoder:
 #: Types of the part that an mp4 can begin with.
 _MP4_BEGINNINGS = (b'ftyp', b'mdat', b'moov', b'free', b'skip', b'wide')
 _NO_VIDEO = 'is no video file, whatever its name says'
-
 _KNOWN_FAILURES = (
     ('moov atom not found',
      'is cut short: its table of contents, which an mp4 has at its end, is '
@@ -260,8 +259,8 @@ def read_audio(path, max_seconds=None):
         numpy.ndarray: float32 (n_samples,) in [-1, 1], 16 kHz, mono.
 
     Raises:
-        MediaError: the clip cannot be read, has no sound track, is too long, or
-            its sound ends well before the duration that its header states.
+        MediaError: the clip cannot be read, has no sound track, is too long,
+            or its sound ends well before the duration that its header states.
     """
     limit = [] if max_seconds is None else ['-t', str(max_seconds)]
     with Decoder(path, ['-map', '0:a:0', '-af', _TO_MONO, *limit,

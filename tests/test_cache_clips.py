@@ -274,7 +274,7 @@ def test_bad_clips_are_listed_and_the_others_go_on(
     (folder / 'empty.mp4').touch()
     (folder / 'cut.mp4').write_bytes(content[:len(content) // 2])
     (folder / 'nearly.mp4').write_bytes(content[:-600])
-    (folder / 'text.mp4').write_text('Sorry, this page was not found.\n' * 50)
+    (folder / 'text.mp4').write_text('This page was not found.\n' * 50)
     (folder / 'zeros.mp4').write_bytes(bytes(9999))
     long = make_clip(tmp_path / 'long.mp4', seconds=4, size='160x120',
                      options=('-movflags', 'faststart')).read_bytes()
@@ -696,7 +696,8 @@ def test_each_shard_lists_its_own_failures(clip, tmp_path):
     for i in (1, 2):
         done = run(folder, cache, '--shard', '{}/2'.format(i))
         assert 'failures-{}-of-2.csv'.format(i) in done.sentence
-    listed = [failures(cache, 'failures-{}-of-2.csv'.format(i)) for i in (1, 2)]
+    listed = [failures(cache, 'failures-{}-of-2.csv'.format(i))
+              for i in (1, 2)]
     assert len(listed[0]) + len(listed[1]) == 3
     assert len({**listed[0], **listed[1]}) == 3
     assert names(cache) == ['good.mp4']

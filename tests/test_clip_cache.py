@@ -1,4 +1,4 @@
-"""The cached clip: what is written, how exactly it is read, what damages it."""
+"""The cached clip: what is written, how it is read, what damages it."""
 
 import os
 import random
@@ -351,7 +351,8 @@ def test_sound_and_picture_of_very_different_length(ffmpeg, make_clip,
                           seconds=seconds['sound'])
         path = tmp_path / 'a.mp4'
         ffmpeg('-i', picture, '-i', sound, '-c', 'copy', path)
-        with pytest.raises(MediaError, match='its {} ends after'.format(short)):
+        with pytest.raises(MediaError,
+                           match='its {} ends after'.format(short)):
             write(path, tmp_path / 'a.avi')
 
 

@@ -13,7 +13,8 @@ import numpy
 import pytest
 
 from chainer_impression.datasets import clip_dataset
-from chainer_impression.datasets.clip_cache import CachedClip, CacheError, write
+from chainer_impression.datasets.clip_cache import (
+    CachedClip, CacheError, write)
 from chainer_impression.datasets.clip_dataset import (
     AUDIO_CROP, CROP, EpochOrder, TrainingExamples, WholeClips, match_labels)
 from chainer_impression.datasets.labels import write_csv, write_pickle
@@ -571,7 +572,7 @@ def test_clips_without_labels(some_cache, tmp_path):
 
 def test_labels_without_clips(some_cache, tmp_path):
     folder = some_cache(['5.mp4'])
-    path = csv_of(tmp_path / 'l.csv', ['{}.mp4'.format(i) for i in range(4, 7)])
+    path = csv_of(tmp_path / 'l.csv', ['4.mp4', '5.mp4', '6.mp4'])
     with pytest.raises(ImpressionError) as caught:
         match_labels(folder, path)
     assert str(caught.value) == (

@@ -138,10 +138,14 @@ def _stamp(source):
     and their times of change do not survive copying.
     """
     with media.open_clip(source) as file:
-        size = os.fstat(file.fileno()).st_size
-        ends = file.read(_STAMPED)
-        file.seek(max(size - _STAMPED, 0))
-        ends += file.read(_STAMPED)
+        try:
+            size = os.fstat(file.fileno()).st_size
+            ends = file.read(_STAMPED)
+            file.seek(max(size - _STAMPED, 0))
+            ends += file.read(_STAMPED)
+        except OSError as error:  # of the source's disk, not the cache's
+            raise media.MediaError('{}: cannot be read ({})'.format(
+                source, error.strerror)) from error
     return 'made from {} bytes, {}'.format(
         size, hashlib.sha256(ends).hexdigest()[:16])
 
