@@ -292,7 +292,8 @@ def test_bad_clips_are_listed_and_the_others_go_on(
     assert names(cache) == ['good.mp4', 'inside.mp4']
     found = failures(cache)
     reasons = {
-        'empty': 'is empty', 'cut': 'cut short', 'nearly': 'sound', 'text': 'no video file',
+        'empty': 'is empty', 'cut': 'cut short', 'nearly': 'sound',
+        'text': 'no video file',
         'zeros': 'no video file', 'half': 'ends after', 'mute': 'sound',
         'blind': 'picture', 'pipe': 'not a clip', 'dangling': 'No such file'}
     assert set(found) == {str(folder / (n + '.mp4')) for n in reasons}

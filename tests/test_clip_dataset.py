@@ -120,7 +120,7 @@ def test_labels_of_other_clips_do_no_harm(clips, labels):
         fingerprint(TrainingExamples(clips, labels, SEED)[3])
 
 
-# --- a function of (seed, epoch, clip), and of nothing else -------------------
+# --- a function of (seed, epoch, clip), and of nothing else ------------------
 
 def test_neither_order_nor_repetition_matters(clips, labels):
     indices = list(range(5, 25))
@@ -203,7 +203,7 @@ KNOWN_HASH = '728c4182d2805d89'
 KNOWN_VALUES = [51810, 382, 17, 185, 1]
 
 
-# --- its distribution, on clips that say where they were cropped --------------
+# --- its distribution, on clips that say where they were cropped -------------
 
 class Ruler:
     """Stands in for a cached clip: each value tells its place."""
@@ -230,7 +230,7 @@ Crop = collections.namedtuple('Crop', 'start k top left flipped')
 
 @pytest.fixture
 def crops(monkeypatch):
-    """Give the crop of an example of a ruler: ``crops(name, seed, epochs)``."""
+    """The crops of a ruler's examples: ``crops(name, seed, epochs)``."""
     monkeypatch.setattr(clip_dataset, 'CachedClip', Ruler)
 
     def crops(name, seed, epochs):
@@ -262,7 +262,7 @@ def test_crops_are_uniform_up_to_the_last_position(crops):
         assert set(values) == set(range(n))
         # About 1 if uniform; 3 would be one in a thousand for n = 2 even.
         assert chi_square(numpy.array(values, int), n) < 3
-    # 233 positions, seen through halves: 0 … 116, the last seen half as often.
+    # 233 positions, seen through halves: 0 … 116, the last half as often.
     lefts = numpy.bincount([c.left for c in drawn], minlength=117)
     assert len(lefts) == 117
     assert lefts.min() > 0
