@@ -12,6 +12,7 @@ to know.
 
 import contextlib
 import ctypes
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -111,20 +112,22 @@ def _exists(name):
 
 # --- NumPy 2: names that Chainer still uses --------------------------------
 
-#: {module of Chainer: {the name it has for NumPy: {removed name: stand-in}}}.
+#: {module of Chainer: (the function that reads removed names when it is called,
+#: the name it has for NumPy, {removed name: stand-in})}.
 #: ``np.sctypes`` was removed in NumPy 2.0, ``np.float`` in NumPy 1.24.
 _REMOVED_FROM_NUMPY = {
-    'chainer.functions.array.as_strided': ('np', {
+    'chainer.functions.array.as_strided': ('AsStridedGrad.forward', 'np', {
         'sctypes': {
             'int': [numpy.int8, numpy.int16, numpy.int32, numpy.int64],
             'float': [numpy.float16, numpy.float32, numpy.float64],
         }}),
-    'chainer.functions.array.resize_images': ('numpy', {'float': float}),
+    'chainer.functions.array.resize_images': (
+        'compute_indices_and_weights', 'numpy', {'float': float}),
 }
 
 
 class _NumPyWithRemovedNames(types.ModuleType):
-    """NumPy, plus the removed names that one module of Chainer reads."""
+    """NumPy, plus the removed names that one function of Chainer reads."""
 
     def __init__(self, removed):
         super().__init__('numpy')
@@ -148,7 +151,7 @@ def _lend_removed_names_to_numpy():
     ``as_strided`` reads it in its module body, before anything of that module
     could be patched. It is taken back before the import returns.
     """
-    _, removed = _REMOVED_FROM_NUMPY['chainer.functions.array.as_strided']
+    _, _, removed = _REMOVED_FROM_NUMPY['chainer.functions.array.as_strided']
     lent = {k: v for k, v in removed.items() if _is_gone(k)}
     for name, value in lent.items():
         setattr(numpy, name, value)
@@ -160,12 +163,23 @@ def _lend_removed_names_to_numpy():
 
 
 def _keep_removed_names_for_chainer():
-    """Hand a NumPy with the removed names to the modules that call them."""
-    for module_name, (alias, removed) in _REMOVED_FROM_NUMPY.items():
+    """Hand a NumPy with the removed names to the functions that call them.
+
+    To these functions and not to their modules, which compare what they get
+    with NumPy (``if xp is numpy``).
+    """
+    for module, (path, alias, removed) in _REMOVED_FROM_NUMPY.items():
         gone = {k: v for k, v in removed.items() if _is_gone(k)}
-        if gone:
-            setattr(sys.modules[module_name], alias,
-                    _NumPyWithRemovedNames(gone))
+        if not gone:
+            continue
+        *owner, name = path.split('.')
+        owner = functools.reduce(getattr, owner, sys.modules[module])
+        function = getattr(owner, name)
+        if not isinstance(function.__globals__[alias], _NumPyWithRemovedNames):
+            setattr(owner, name, types.FunctionType(
+                function.__code__,
+                {**function.__globals__, alias: _NumPyWithRemovedNames(gone)},
+                name, function.__defaults__, function.__closure__))
 
 
 # --- CuPy 13: the CUDA libraries in wheels ---------------------------------
