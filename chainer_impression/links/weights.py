@@ -128,3 +128,18 @@ def _read(path, file, prefix, name, like, sizes):
             'needed here is one that predicts {}'.format(
                 path, len(value), len(like)))
     if value is None or numpy.shape(value) != like.shape:
+        raise ImpressionError(
+            '{}: holds the weights of another network ({} is {}, not {})'
+            .format(path, name, 'too large' if value is None
+                    else numpy.shape(value), like.shape))
+    # What is no npy file comes as bytes.
+    if getattr(value, 'dtype', numpy.dtype('S')).kind in 'fiu':
+        with numpy.errstate(over='ignore'):  # float64 that float32 cannot hold
+            value = value.astype(like.dtype)
+        if numpy.isfinite(value).all():
+            if name.endswith('/avg_var') and (value < 0).any():
+                raise ImpressionError(
+                    '{}: {} holds a variance below zero'.format(path, name))
+            return value
+    raise ImpressionError(
+        '{}: {} holds values that are not finite numbers'.format(path, name))
