@@ -39,7 +39,7 @@ def make_chainer_importable():
             'two lines that install it')
     _replace_environment_check()
     _load_cuda_wheels()
-    with _lend_removed_names_to_numpy(), _without_removal_notices():
+    with _lend_removed_names_to_numpy(), _without_dated_notices():
         try:
             importlib.import_module('chainer')
         except Exception as error:
@@ -62,14 +62,18 @@ def _import_without_cupy(error):
 
 
 @contextlib.contextmanager
-def _without_removal_notices():
-    """Keep notices to Chainer's authors from the user, who can do nothing.
+def _without_dated_notices():
+    """Keep notices from the user who can do nothing about them.
 
     setuptools below 81 announces the removal of ``pkg_resources`` to whoever
-    imports it, NumPy 1.26 that of ``numpy.distutils``.
+    imports it, NumPy 1.26 that of ``numpy.distutils``; Chainer advises whoever
+    has CuPy 14 to reinstall it for cuDNN, which it no longer speaks (whoever
+    opens a GPU is told what that means by
+    :func:`chainer_impression.command_line.open_device`).
     """
     with warnings.catch_warnings():
-        for notice in ('pkg_resources is deprecated', 'numpy.distutils'):
+        for notice in ('pkg_resources is deprecated', 'numpy.distutils',
+                       'cuDNN is not enabled'):
             warnings.filterwarnings('ignore', r'[\s\S]*' + notice)
         yield
 

@@ -485,6 +485,19 @@ def test_some_wheels_and_a_damaged_library(wheels):
         'libcublasLt.so.12', 'libcublas.so.12', 'libnccl.so.2']
 
 
+def test_chainers_advice_for_cudnn_is_not_given(recwarn, monkeypatch):
+    from chainer.backends import cuda
+
+    from chainer_impression import compat
+    monkeypatch.setattr(cuda, 'available', True)
+    monkeypatch.setattr(cuda, 'cudnn_enabled', False)
+    monkeypatch.setattr(
+        cuda.check_cuda_available, '_already_warned', False, raising=False)
+    with compat._without_dated_notices():
+        cuda.check_cuda_available()
+    assert not recwarn.list
+
+
 def test_gpu_without_cudnn_is_said_once(monkeypatch, recwarn):
     import chainer
     from chainer.backends import cuda

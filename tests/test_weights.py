@@ -185,7 +185,7 @@ def test_weights_of_one_trait(tmp_path):
     other = AudiovisualStream(n_traits=1)
     load_weights(path, other)
     assert_same_bits(other, one)
-    refuse(path, r'another network \(fc/. is \(1,')
+    refuse(path, 'a network that predicts 1 of the traits.*predicts 5')
 
 
 # --- what is refused ----------------------------------------------------------
@@ -255,11 +255,11 @@ def test_damaged(weights, tmp_path):
     refuse(path, 'cannot be read .BadZipFile')
 
 
-@pytest.mark.parametrize('place', ['directory', 'sizes', 'method', 'flags'])
+@pytest.mark.parametrize('place', ['directory', 'method', 'flags'])
 def test_damaged_directory(weights, tmp_path, place):
     content = bytearray(weights.read_bytes())
     start = content.index(b'PK\1\2')
-    where = {'directory': 0, 'flags': 8, 'method': 10, 'sizes': 24}[place]
+    where = {'directory': 0, 'flags': 8, 'method': 10}[place]
     content[start + where:start + where + 2] = b'\xff\xff'
     path = tmp_path / 'w.npz'
     path.write_bytes(content)
