@@ -14,7 +14,7 @@ from chainer_impression import AudiovisualStream
 EPS = 2e-5
 
 
-# --- the paper's network ----------------------------------------------------
+# --- the paper's network -----------------------------------------------------
 
 def windows(x, kernel, stride):
     """Every window of (N, C, H, W), as (N, C, H', W', *kernel)."""

@@ -35,7 +35,7 @@ def package(folder, name, code=''):
     return place
 
 
-# --- importing -----------------------------------------------------------------
+# --- importing ---------------------------------------------------------------
 
 def test_import_is_silent(run):
     out = run('''
@@ -185,7 +185,7 @@ def test_every_name_that_chainer_reads_of_numpy_is_there():
     assert not missing
 
 
-# --- what was patched works ----------------------------------------------------
+# --- what was patched works --------------------------------------------------
 
 def test_as_strided_forward_and_backward():
     import chainer
@@ -285,7 +285,7 @@ def test_iterators_that_use_processes():
         iterator.finalize()
 
 
-# --- a broken GPU stack --------------------------------------------------------
+# --- a broken GPU stack ------------------------------------------------------
 
 @pytest.mark.parametrize('code', [
     'raise ImportError("libcuda.so.1: cannot open shared object file")',
@@ -379,7 +379,7 @@ def test_cpu_device(run):
         ''', options=['-W', 'error::UserWarning']) == '@numpy @numpy\n'
 
 
-# --- the CUDA libraries that come in wheels --------------------------------------
+# --- the CUDA libraries that come in wheels ----------------------------------
 
 FOLDERS = {
     'cuda_runtime': ['libcudart.so.12'], 'nvjitlink': ['libnvJitLink.so.12'],

@@ -1,4 +1,4 @@
-"""Labels of both rounds: read to the last digit, or refused with the reason."""
+"""Labels of both rounds: read to the last digit, or refused with reason."""
 
 import collections
 import io
@@ -63,7 +63,7 @@ def by_trait(labels=LABELS, of=float, interview=True):
     return traits
 
 
-# --- the traits ---------------------------------------------------------------
+# --- the traits --------------------------------------------------------------
 
 def test_orders_of_the_traits():
     assert TRAITS == ('extraversion', 'agreeableness', 'conscientiousness',
@@ -75,7 +75,7 @@ def test_orders_of_the_traits():
         in_table_order([1, 2, 3, 4])
 
 
-# --- first round --------------------------------------------------------------
+# --- first round -------------------------------------------------------------
 
 def test_csv(csv):
     labels = read_labels(csv(HEADER, ROW, 'b.001.mp4,1,0,.5,1e-3,1.0'))
@@ -94,7 +94,8 @@ def test_csv_of_windows(csv, start, newline):
 
 def test_csv_quoted_with_empty_lines_and_spaces(csv):
     labels = read_labels(csv(
-        HEADER.replace(',', ', '), '', '"a, ""b"".000.mp4",0.1,0.2,0.3,0.4,0.5',
+        HEADER.replace(',', ', '), '',
+        '"a, ""b"".000.mp4",0.1,0.2,0.3,0.4,0.5',
         'c.000.mp4, 0.1, 0.2 ,0.3,0.4,0.5', ''))
     assert list(labels) == ['a, "b".000.mp4', 'c.000.mp4']
 
@@ -151,7 +152,7 @@ def test_no_file(tmp_path):
     refuse(tmp_path, 'cannot be read .Is a directory')
 
 
-# --- second round -------------------------------------------------------------
+# --- second round ------------------------------------------------------------
 
 @pytest.mark.parametrize('protocol', range(6))
 @pytest.mark.parametrize('of', [float, numpy.float64])
@@ -321,7 +322,8 @@ def test_noise_in_a_pickle(pkl):
 @pytest.mark.parametrize('content', [
     b'\x80\x04' + b'(' * 100000, b'\x80\x02' + b']' * 50000 + b'.',
     b'\x80\x04\x8e\xff\xff\xff\xff\xff\xff\x00\x00.',
-    b'\x80\x02}r\xff\xff\xff\x7f.', b'\x80\x63.', b'\x80\x04\x95' + b'\xff' * 8,
+    b'\x80\x02}r\xff\xff\xff\x7f.', b'\x80\x63.',
+    b'\x80\x04\x95' + b'\xff' * 8,
     b'\x80\x02' + b']' + b'2' * 50000 + b'a' * 49999 + b'.',
 ])
 def test_pickles_that_are_all_junk(pkl, content):
@@ -340,7 +342,7 @@ def test_nested_dictionaries(pkl):
     refuse(pkl(pickle.dumps(recursive)), 'not a number')
 
 
-# --- written ------------------------------------------------------------------
+# --- written -----------------------------------------------------------------
 
 def test_written_csv_is_read_to_the_last_digit(tmp_path):
     path = tmp_path / 'labels.csv'
@@ -374,7 +376,7 @@ def test_video_of():
     assert video_of('a.000.mp4') == video_of('a.005.mp4')
 
 
-# --- the real labels ----------------------------------------------------------
+# --- the real labels ---------------------------------------------------------
 
 def test_real_labels(samples):
     folder = os.path.join(samples, 'labels')

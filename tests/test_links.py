@@ -43,7 +43,7 @@ def batch():
             random.uniform(0, 255, (4, 3, 40, 40)).astype(numpy.float32))
 
 
-# --- the facts, spelt out ---------------------------------------------------
+# --- the facts, spelt out ----------------------------------------------------
 
 BATCH_NORM = ('gamma', 'beta', 'avg_mean', 'avg_var')
 #: block: (channels in, channels out, has a convolution in its shortcut).
@@ -212,7 +212,7 @@ def test_output_is_scaled_tanh(network):
     assert traits.min() >= 0 and traits.max() <= 1
 
 
-# --- training and test mode -------------------------------------------------
+# --- training and test mode --------------------------------------------------
 
 def statistics(network):
     return {k: numpy.array(v)
@@ -310,7 +310,7 @@ def assert_close(features, wanted):
         features, wanted, rtol=0, atol=2e-6 * abs(wanted).max())
 
 
-# --- a clip of any length ---------------------------------------------------
+# --- a clip of any length ----------------------------------------------------
 
 def test_what_predict_gives(network):
     traits = network.predict(AUDIO, FRAMES)

@@ -36,7 +36,7 @@ def refuse(path, reason, read=None):
         assert '\n' not in message.replace(str(path), '')
 
 
-# --- what comes out of a good clip ------------------------------------------
+# --- what comes out of a good clip -------------------------------------------
 
 def test_shapes_dtypes_and_ranges(clip):
     audio = read_audio(clip)
@@ -131,7 +131,7 @@ def test_each_voice_of_surround_sound_is_heard(ffmpeg, tmp_path):
         assert (abs(read_audio(path)).max() > 0.05) == (channel != 3)
 
 
-# --- whatever a camera, a phone or a converter makes ------------------------
+# --- whatever a camera, a phone or a converter makes -------------------------
 
 @pytest.mark.parametrize('name, options', [
     ('a.mp4', ()),
@@ -267,7 +267,7 @@ def test_names(clip, tmp_path, monkeypatch, name):
     assert os.listdir('.') == [name]
 
 
-# --- what is wrong with a clip ----------------------------------------------
+# --- what is wrong with a clip -----------------------------------------------
 
 def test_missing_file(tmp_path):
     refuse(tmp_path / 'missing.mp4', 'cannot be opened .No such file')
@@ -488,7 +488,7 @@ def test_stopping_early_stops_ffmpeg(make_clip, tmp_path, monkeypatch):
     assert process.poll() is not None
 
 
-# --- the real clips ---------------------------------------------------------
+# --- the real clips ----------------------------------------------------------
 
 def test_real_clips(samples):
     folder = os.path.join(samples, 'clips')

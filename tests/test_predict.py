@@ -1,4 +1,4 @@
-"""``experiments/predict.py`` as a person types it, and as a program reads it."""
+"""``experiments/predict.py`` as a person types it and a program reads it."""
 
 import json
 import math
@@ -41,7 +41,7 @@ def messages(done):
             if line.startswith('predict.py: ')]
 
 
-# --- what goes well ---------------------------------------------------------------
+# --- what goes well ----------------------------------------------------------
 
 def test_json(predict, clip, weights, network):
     done = predict(clip, '--weights', weights, '--json', '--engine', 'chainer')
@@ -178,7 +178,7 @@ def test_released_name_and_snapshot(predict, network, clip, tmp_path):
     assert one.stdout == other.stdout
 
 
-# --- what goes wrong --------------------------------------------------------------
+# --- what goes wrong ---------------------------------------------------------
 
 def test_refuses_without_weights(predict, clip):
     done = predict(clip)
@@ -235,7 +235,7 @@ def test_device_that_is_not_there(predict, clip, weights):
                 '--device {}: there is no such device'.format(name))
 
 
-# --- what may happen meanwhile ------------------------------------------------------
+# --- what may happen meanwhile -----------------------------------------------
 
 def start(*arguments, **keywords):
     return subprocess.Popen(
@@ -282,7 +282,7 @@ def test_output_to_a_full_disk(clip, weights):
     assert 'the disk is full' in done.stderr
 
 
-# --- memory ---------------------------------------------------------------------
+# --- memory ------------------------------------------------------------------
 
 PEAK = '''
 import resource, runpy, sys
@@ -290,7 +290,8 @@ sys.argv = ['predict.py', *sys.argv[1:]]
 try:
     runpy.run_path({!r}, run_name='__main__')
 finally:
-    print(max(resource.getrusage(who).ru_maxrss for who in (
+    # Its own and that of the greatest ffmpeg.
+    print(sum(resource.getrusage(who).ru_maxrss for who in (
         resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)), file=sys.stderr)
 '''.format(PREDICT)
 

@@ -57,7 +57,7 @@ def write(trained, tmp_path):
     return write
 
 
-# --- what is saved comes back -------------------------------------------------
+# --- what is saved comes back ------------------------------------------------
 
 SAVE = {'chainer': lambda path, link: chainer.serializers.save_npz(
             str(path), link),
@@ -188,7 +188,7 @@ def test_weights_of_one_trait(tmp_path):
     refuse(path, 'a network that predicts 1 of the traits.*predicts 5')
 
 
-# --- what is refused ----------------------------------------------------------
+# --- what is refused ---------------------------------------------------------
 
 def refuse(path, reason):
     """One sentence that names the file; the network stays as it was."""
@@ -405,7 +405,7 @@ def test_encrypted(weights, tmp_path):
     refuse(path, 'cannot be read')
 
 
-# --- saved where it cannot be saved --------------------------------------------
+# --- saved where it cannot be saved ------------------------------------------
 
 def test_no_folder_to_save_in(trained, tmp_path):
     with pytest.raises(ImpressionError, match='cannot be written'):
