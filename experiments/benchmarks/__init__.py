@@ -1,0 +1,1 @@
+"""The parts of ``experiments/benchmark.py``: one subject a file."""
