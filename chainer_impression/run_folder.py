@@ -10,7 +10,7 @@ from chainer_impression.errors import ImpressionError
 from chainer_impression.files import make_folder, replace_when_done
 
 _SETTINGS = 'settings.json'
-_LOCK = '.lock'
+LOCK = '.lock'
 
 
 @contextlib.contextmanager
@@ -27,12 +27,11 @@ def open_run(folder, settings):
             differs), or another process is at work in it.
     """
     make_folder(folder)
-    lock = _lock(folder)
-    try:
+    with locked(folder):
         path = os.path.join(folder, _SETTINGS)
         if os.path.exists(path):
             check_settings(path, settings)
-        elif set(os.listdir(folder)) - {_LOCK}:
+        elif set(os.listdir(folder)) - {LOCK}:
             raise ImpressionError(
                 '{}: is not empty and holds no run; choose another --out'
                 .format(folder))
@@ -40,12 +39,25 @@ def open_run(folder, settings):
             with replace_when_done(path, encoding='utf-8') as file:
                 json.dump(settings, file, indent=2)
         yield
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Keep a folder to this process, as long as the context lasts.
+
+    Raises:
+        ImpressionError: the folder cannot be written, or another process is
+            at work in it.
+    """
+    lock = _lock(folder)
+    try:
+        yield
     finally:
         lock.close()
 
 
 def _lock(folder):
-    path = os.path.join(folder, _LOCK)
+    path = os.path.join(folder, LOCK)
     try:
         lock = open(path, 'w')
     except OSError as error:
