@@ -7,10 +7,11 @@ import json
 import os
 
 from chainer_impression.errors import ImpressionError
-from chainer_impression.files import make_folder, replace_when_done
+from chainer_impression.files import (
+    UNFINISHED_PREFIX, make_folder, replace_when_done)
 
 _SETTINGS = 'settings.json'
-LOCK = '.lock'
+_LOCK = '.lock'
 
 
 @contextlib.contextmanager
@@ -31,7 +32,7 @@ def open_run(folder, settings):
         path = os.path.join(folder, _SETTINGS)
         if os.path.exists(path):
             check_settings(path, settings)
-        elif set(os.listdir(folder)) - {LOCK}:
+        elif holds_something(folder):
             raise ImpressionError(
                 '{}: is not empty and holds no run; choose another --out'
                 .format(folder))
@@ -56,8 +57,18 @@ def locked(folder):
         lock.close()
 
 
+def holds_something(folder):
+    """Whether there is more in a folder than what a process left behind.
+
+    One that is killed in its first moments leaves a lock, which holds nobody,
+    and perhaps an unfinished file.
+    """
+    return any(name != _LOCK and not name.startswith(UNFINISHED_PREFIX)
+               for name in os.listdir(folder))
+
+
 def _lock(folder):
-    path = os.path.join(folder, LOCK)
+    path = os.path.join(folder, _LOCK)
     try:
         lock = open(path, 'w')
     except OSError as error:

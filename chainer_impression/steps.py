@@ -107,8 +107,7 @@ class Steps:
             self._move_aside(step)
         # Begun, and with what: if it is interrupted, it may go on.
         self._write(step.name, given)
-        make_folder(step.folder if step.prints else
-                    os.path.dirname(step.folder) or '.')
+        make_folder(step.folder)
         start = time.monotonic()
         status = run_command((*step.command, *step.extra), self._root,
                              step.prints)
@@ -163,7 +162,7 @@ class Steps:
 
     def _read(self):
         if not os.path.exists(self._path):
-            if set(os.listdir(self._out)) - {run_folder.LOCK}:
+            if run_folder.holds_something(self._out):
                 raise ImpressionError(
                     '{}: is not empty and holds no steps; choose another '
                     '--out'.format(self._out))

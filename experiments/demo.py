@@ -8,23 +8,16 @@ the paper is. Each command is printed as a person would type it.
 import argparse
 import json
 import os
-import shlex
-import subprocess
-import sys
 import time
 
 from chainer_impression import command_line
 from chainer_impression.errors import ImpressionError
+from chainer_impression.subcommands import run_command
 from data_prep.demo_cues import CUES
+from data_prep.demo_scale import (
+    BATCH_SIZE, N_EPOCHS, STAGE_LENGTH, data_commands, labels_of)
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-#: Clips, epochs, epochs in a stage, examples in a batch: enough to tell a
-#: network that learns from one that does not, on clips of unseen videos.
-N_CLIPS = 48
-N_EPOCHS = 45
-STAGE_LENGTH = 15
-BATCH_SIZE = 10
 
 
 def parse_arguments():
@@ -38,11 +31,7 @@ def parse_arguments():
 
 def run(*command):
     """Run a command of the project, printed as a person would type it."""
-    print('\n$ python ' + shlex.join(command), flush=True)
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(
-        [ROOT, *filter(None, [os.environ.get('PYTHONPATH')])]))
-    status = subprocess.run(
-        [sys.executable, *command], env=environment).returncode
+    status = run_command(command, ROOT)
     if status:
         raise ImpressionError('the demo stopped: the command above ended with '
                               'status {}'.format(status))
@@ -91,23 +80,20 @@ def main():
     start = time.monotonic()
     clips, cache, out = (os.path.join(args.out, name)
                          for name in ('clips', 'cache', 'challenge'))
-    labels = os.path.join(clips, 'labels')
-    run('-m', 'data_prep.make_demo_clips', clips, '--clips', str(N_CLIPS))
-    for split in ('train', 'validation', 'test'):
-        run('-m', 'data_prep.cache_clips', os.path.join(clips, split),
-            os.path.join(cache, split))
+    for command in data_commands(clips, cache):
+        run(*command)
     run(script('train_challenge.py'),
         '--train', os.path.join(cache, 'train'),
-        os.path.join(labels, 'annotation_training.pkl'),
+        labels_of(clips, 'train', 'pickle'),
         '--validation', os.path.join(cache, 'validation'),
-        os.path.join(labels, 'annotation_validation.pkl'),
+        labels_of(clips, 'validation', 'pickle'),
         '--batchsize', str(BATCH_SIZE), '--epoch', str(N_EPOCHS),
         '--stage-length', str(STAGE_LENGTH),
         '--snapshot-every', str(STAGE_LENGTH),
         '--device', args.device, '--out', out)
     run(script('baselines.py'),
-        '--train', os.path.join(labels, 'training_gt.csv'),
-        '--validation', os.path.join(labels, 'validation_gt.csv'))
+        '--train', labels_of(clips, 'train'),
+        '--validation', labels_of(clips, 'validation'))
     better = verdict(out)
     print('\nThese clips are drawn ones, and the training was {} epochs '
           'instead of 900: the\npaper\'s column is there for the layout, not '
