@@ -66,11 +66,16 @@ def save(figure, path):
         ImpressionError: the extension is unknown, or the file cannot be
             written.
     """
-    import matplotlib
     extension = format_of(path)
+    with replace_when_done(path, 'wb') as file:
+        save_as(figure, file, extension)
+
+
+def save_as(figure, file, extension):
+    """Write a figure in one of :data:`FORMATS` into an open file."""
+    import matplotlib
     # The ids in an SVG are drawn at random unless they are salted.
-    with matplotlib.rc_context({'svg.hashsalt': 'figure'}), \
-            replace_when_done(path, 'wb') as file:
+    with matplotlib.rc_context({'svg.hashsalt': 'figure'}):
         figure.savefig(file, format=extension, dpi=DOTS_PER_INCH,
                        metadata=FORMATS[extension])
 

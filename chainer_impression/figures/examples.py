@@ -122,7 +122,8 @@ def _draw_bars(axes, example, names):
 def _legend(labelled):
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
-    handles = [Patch(color=BAR)]
+    handles = {'predicted': Patch(color=BAR)}
     if labelled:
-        handles.append(Line2D([], [], linestyle='', marker='D', color=SOUND))
-    return handles, ['predicted', 'label']
+        handles['label'] = Line2D([], [], linestyle='', marker='D',
+                                  color=SOUND)
+    return list(handles.values()), list(handles)
