@@ -33,6 +33,7 @@ setup(
     license='MIT',
     python_requires='>=3.10,<3.14',
     packages=find_packages(include=['chainer_impression*', 'data_prep*']),
+    package_data={'chainer_impression.report': ['page.html', 'page.css']},
     install_requires=requirements('requirements.txt'),
     extras_require={
         'cpu': requirements('requirements-cpu.txt'),

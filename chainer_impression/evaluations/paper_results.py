@@ -4,6 +4,9 @@ Columns: the average over the traits, then the traits in the order of
 :data:`chainer_impression.traits.TABLE_TRAITS`.
 """
 
+#: Clips of the data set (P, section 3).
+N_CLIPS = {'training': 6000, 'validation': 2000, 'test': 2000}
+
 #: Table 1: validation accuracy of the challenge model, by epoch. The average
 #: of the first row is the mean of its five numbers.
 TABLE_1 = {

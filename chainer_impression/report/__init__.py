@@ -1,0 +1,1 @@
+"""One page that shows all results, for a reader without the code."""
