@@ -1,12 +1,14 @@
 # make test   environment, installation, tests (a few minutes)
 # make demo   environment, installation, demo clips, training, Table 1
+# make reproduce   environment, installation, every result of the paper on demo
+#             clips, and a page that shows them (a quarter of an hour)
 # PYTHON=python3.13 make test   with another interpreter
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install test demo clean
+.PHONY: install test demo reproduce clean
 .DELETE_ON_ERROR:
 
 install: $(VENV)/installed
@@ -23,6 +25,9 @@ test: install
 
 demo: install
 	$(BIN)/python experiments/demo.py
+
+reproduce: install
+	$(BIN)/python experiments/reproduce.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info
