@@ -20,6 +20,7 @@ import os
 
 import train_rnn  # the script beside this one, for its defaults
 from chainer_impression import command_line, training, training_arguments
+from chainer_impression.datasets.clip_cache import cached_clips
 from chainer_impression.environment import describe_environment
 from chainer_impression.errors import ImpressionError
 from chainer_impression.report.page import write_report
@@ -102,14 +103,14 @@ def check(args):
             '--epoch {} and --trait-epoch {} must be above --stage-length {}, '
             'for the networks for one trait begin after the first stage'
             .format(args.epoch, args.trait_epoch, args.stage_length))
+    # Now, rather than after days of training.
+    command_line.open_device(args.device)
     if not args.demo:
-        # Now, rather than after days of training.
-        command_line.open_device(args.device)
-        training_arguments.read_splits(args, 'train', 'validation')
-        for path in args.test or ():
-            if not os.path.exists(path):
-                raise ImpressionError('{}: is not there; --test takes a cache '
-                                      'and its labels'.format(path))
+        labelled = ['train', 'validation']
+        if args.test:
+            cached_clips(args.test[0])
+            labelled += ['test'] * (len(args.test) > 1)
+        training_arguments.read_splits(args, *labelled)
     return args
 
 
