@@ -67,7 +67,8 @@ def make(folder, clip_name=None, environment=None, test_labels=True):
         'experiment': 'challenge', **SCHEDULE,
         'train': clip_name or '30 clips'})
     _dump(folder / 'log.json', [{
-        'epoch': e, 'main/accuracy': .8 + e / 400, 'alpha': 2e-4 / (1 + e // 3),
+        'epoch': e, 'main/accuracy': .8 + e / 400,
+        'alpha': 2e-4 / (1 + e // 3),
         **({'validation/accuracy': .85} if e % 3 == 2 else {})}
         for e in range(9)])
     _dump(folder / 'benchmark.json', {

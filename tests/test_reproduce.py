@@ -1,5 +1,6 @@
 """Steps: done once, redone when what they are made of changes, resumed."""
 
+import json
 import os
 import re
 import signal
@@ -334,7 +335,6 @@ print(json.dumps([[step._asdict() for step in steps], sources._asdict()]))
 
 
 def test_every_step_reads_what_an_earlier_one_made(run_python):
-    import json
     done = run_python('-c', LIST)
     assert done.returncode == 0, done.stderr
     steps, sources = json.loads(done.stdout)
@@ -360,7 +360,6 @@ def test_every_step_reads_what_an_earlier_one_made(run_python):
 
 
 def test_every_command_of_a_step_exists(run_python):
-    import json
     done = run_python('-c', LIST)
     for step in json.loads(done.stdout)[0]:
         name, *_ = step['command']
