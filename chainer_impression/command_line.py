@@ -84,8 +84,9 @@ class Progress:
         self._start = self._last = time.monotonic()
         self._bar = None
         if sys.stderr.isatty():
-            self._bar = tqdm(total=total, initial=done, unit=' ' + unit, desc=description,
-                             dynamic_ncols=True, smoothing=0.1)
+            self._bar = tqdm(
+                total=total, initial=done, unit=' ' + unit, desc=description,
+                dynamic_ncols=True, smoothing=0.1)
 
     def advance(self, steps=1):
         """Say that some steps are done."""
@@ -97,7 +98,8 @@ class Progress:
             self._last = time.monotonic()
             self.say(self._meter(
                 self.done, self.total, self._last - self._start,
-                initial=self._done_before, ncols=0, prefix=self.description, unit=' ' + self.unit))
+                initial=self._done_before, ncols=0, prefix=self.description,
+                unit=' ' + self.unit))
 
     def say(self, line):
         """Print a line without disturbing the bar."""
