@@ -120,11 +120,12 @@ def test_csv_with_columns_in_another_order(csv):
      "agreeableness of a.000.mp4 is '', not a number from 0 to 1 .line 2"),
     ([HEADER, 'a.000.mp4,0.1,high,0.3,0.4,0.5'],
      "agreeableness of a.000.mp4 is 'high'"),
-    ([HEADER, 'a.000.mp4,nan,0.2,0.3,0.4,0.5'], "extraversion .* is 'nan'"),
-    ([HEADER, 'a.000.mp4,inf,0.2,0.3,0.4,0.5'], "is 'inf'"),
+    ([HEADER, 'a.000.mp4,nan,0.2,0.3,0.4,0.5'], 'extraversion .* is nan'),
+    ([HEADER, 'a.000.mp4,inf,0.2,0.3,0.4,0.5'], 'is inf'),
     ([HEADER, 'a.000.mp4,0.1,0.2,1.2,0.4,0.5'],
-     "conscientiousness of a.000.mp4 is '1.2', not a number from 0 to 1"),
-    ([HEADER, 'a.000.mp4,0.1,0.2,0.3,-0.001,0.5'], "neuroticism .* '-0.001'"),
+     'conscientiousness of a.000.mp4 is 1.2, not a number from 0 to 1'),
+    ([HEADER, 'a.000.mp4,0.1,0.2,0.3,-0.001,0.5'], 'neuroticism .* -0.001'),
+    ([HEADER, 'a.000.mp4,0.1,0.2,0.3,0_1,0.5'], "neuroticism .* is '0_1'"),
     ([HEADER, ROW, 'b.000.mp4,0,0,0,0,0', ROW],
      r'names a.000.mp4 twice .line 4'),
     ([HEADER, ',0.1,0.2,0.3,0.4,0.5'], 'a clip without a name .line 2'),
@@ -211,6 +212,10 @@ def changed(change):
      'openness of a.000.mp4 is None, not a number'),
     (changed(lambda t: t['openness'].update({'a.000.mp4': 'high'})),
      "is 'high', not a number"),
+    (changed(lambda t: t['openness'].update({'a.000.mp4': '0.5'})),
+     "is '0.5', not a number"),
+    (changed(lambda t: t['openness'].update({'a.000.mp4': True})),
+     'is True, not a number'),
     (changed(lambda t: t['openness'].update({'a.000.mp4': [0.5]})),
      r'is \[0.5\], not a number'),
     (changed(lambda t: t['openness'].update({'a.000.mp4': {}})),
@@ -340,6 +345,31 @@ def test_nested_dictionaries(pkl):
     recursive = by_trait()
     recursive['openness']['a.000.mp4'] = recursive
     refuse(pkl(pickle.dumps(recursive)), 'not a number')
+
+
+@pytest.mark.parametrize('content, reason', [
+    (changed(lambda t: t['openness'].update({'a.000.mp4': 10 ** 5000})),
+     'openness of a.000.mp4 is .*, not a number from 0 to 1'),
+    (changed(lambda t: t.update({10 ** 5000: {}})), 'its traits are '),
+    ({trait: {10 ** 5000: 0.5} for trait in TRAITS}, 'is no clip name')])
+def test_integers_that_python_refuses_to_print(pkl, content, reason):
+    refuse(pkl(pickle.dumps(content, 2)), reason)
+
+
+def test_a_value_too_large_to_be_written_out(pkl):
+    # Each list holds the one before it twice: 2 ** 60 in all.
+    doubled = [0]
+    for _ in range(60):
+        doubled = [doubled, doubled]
+    content = by_trait()
+    content['openness']['a.000.mp4'] = doubled
+    refuse(pkl(pickle.dumps(content, 2)), 'openness of a.000.mp4 is .*not a n')
+    deep = b'\x80\x02' + b']' * 200000 + b'a' * 199999  # no end yet
+    content = pickle.dumps(by_trait({'a.000.mp4': [0.5] * 5}), 0)
+    number = pickle.dumps(0.5, 0)[:-1]
+    assert number in content
+    refuse(pkl(b'\x80\x02' + content.replace(number, deep[2:], 1)),
+           'extraversion of a.000.mp4 is .*not a number')
 
 
 # --- written -----------------------------------------------------------------

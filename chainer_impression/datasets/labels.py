@@ -8,10 +8,10 @@ of a clip to its five traits, float64 (5,), in the order of
 
 import csv
 import io
-import math
 import os
 import pickle
 import re
+import reprlib
 import struct
 
 import numpy
@@ -92,15 +92,22 @@ def read_labels(path, traits=TRAITS):
 
 
 def _checked(path, place, name, trait, value):
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not 0 <= number <= 1:
+    # Not float(): it takes text in a pickle, and truth values, for numbers.
+    if type(value) not in (int, float) or not 0 <= value <= 1:
         raise ImpressionError(
             '{}: {} of {} is {}, not a number from 0 to 1{}'.format(
-                path, trait, name, repr(value)[:40], place))
-    return number
+                path, trait, name, _shown(value), place))
+    return float(value)
+
+
+def _shown(value):
+    """A value as a message shows it, whatever it is and however large."""
+    # repr() writes lists that hold one another out in full, and fails for
+    # integers of thousands of digits and for what is nested too deeply.
+    try:
+        return reprlib.repr(value)[:40]
+    except ValueError:
+        return 'a gigantic number'
 
 
 # --- first round: CSV -------------------------------------------------------
@@ -129,10 +136,20 @@ def _csv_rows(path, content, traits):
                     path, len(row), len(header), place))
             fields = dict(zip(header, row))
             yield (place, fields[NAME_COLUMN],
-                   [fields[TRAIT_COLUMNS[trait]] for trait in traits])
+                   [_number(fields[TRAIT_COLUMNS[trait]])
+                    for trait in traits])
     except csv.Error as error:
         raise ImpressionError('{}: is no proper CSV ({}, line {})'.format(
             path, error, reader.line_num)) from error
+
+
+def _number(text):
+    """The number that a field of a CSV is, or the text if it is none."""
+    try:
+        # Python alone reads 0_1, as 1.
+        return text if '_' in text else float(text)
+    except ValueError:
+        return text
 
 
 def write_csv(path, labels, traits=TRAITS):
@@ -225,16 +242,18 @@ def _pickle_rows(path, content):
     unknown = set(by_trait) - {*TRAITS, INTERVIEW}
     missing = set(TRAITS) - set(by_trait)
     if unknown or missing:
-        raise refuse('its traits are {}'.format(
-            ', '.join(sorted(map(str, by_trait)))))
+        raise refuse('its traits are {}'.format(', '.join(sorted(
+            trait if isinstance(trait, str) else _shown(trait)
+            for trait in by_trait))))
     names = by_trait[TRAITS[0]]
-    for trait in TRAITS[1:]:
+    for trait in TRAITS:
+        for name in by_trait[trait]:
+            if not isinstance(name, str):
+                raise refuse('{} is no clip name'.format(_shown(name)))
         for name in by_trait[trait].keys() ^ names.keys():
             raise refuse('{} has {} in some traits and not in others'.format(
                 trait, name))
     for name in names:
-        if not isinstance(name, str):
-            raise refuse('{!r} is no clip name'.format(name))
         yield '', name, [by_trait[trait][name] for trait in TRAITS]
 
 
