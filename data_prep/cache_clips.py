@@ -75,26 +75,28 @@ def parse_shard(text):
     return i, n
 
 
-def find_clips(source):
+def find_clips(source, cache):
     """All clips below a folder.
 
     Links to folders are followed, each folder is entered once.
 
     Args:
         source: the folder.
+        cache: a folder that must not be met, not through a link either.
 
     Returns:
         list of str: paths, sorted.
 
     Raises:
-        ImpressionError: there is no such folder, no clip in it, or a folder
-            below it that cannot be read.
+        ImpressionError: there is no such folder, no clip in it, a folder
+            below it that cannot be read, or the cache.
     """
     if not os.path.isdir(source):
         raise ImpressionError(
             '{}: is a file; give the folder that holds it'.format(source)
             if os.path.exists(source) else
             '{}: there is no such folder'.format(source))
+    check_apart(source, cache)
     entered, clips = set(), []
     for folder, subfolders, names in os.walk(
             source, followlinks=True, onerror=_cannot_read):
@@ -103,6 +105,11 @@ def find_clips(source):
             subfolders.clear()
             continue
         entered.add(os.path.realpath(folder))
+        if os.path.realpath(folder) == os.path.realpath(cache):
+            raise ImpressionError(
+                '{}: leads to the cache, which would be cached in turn; '
+                'remove this link or choose another folder for the cache'
+                .format(folder))
         subfolders[:] = sorted(
             name for name in subfolders if not name.startswith('.'))
         clips += [os.path.join(folder, name) for name in names
@@ -271,8 +278,7 @@ def split_by_name(clips):
 
 def main():
     args = parse_arguments()
-    clips = find_clips(args.source)
-    check_apart(args.source, args.cache)
+    clips = find_clips(args.source, args.cache)
     make_folder(args.cache)
     i, n = args.shard
     clips, failures = (part[i - 1::n] for part in split_by_name(clips))

@@ -438,7 +438,7 @@ def test_no_source(clip, tmp_path):
     for place, reason in ((tmp_path / 'empty', 'holds no clip'),
                           (clip, 'is a file; give the folder')):
         with pytest.raises(ImpressionError, match=reason):
-            command.find_clips(str(place))
+            command.find_clips(str(place), str(tmp_path / 'cache'))
     done = run(tmp_path / 'missing', tmp_path / 'cache')
     assert 'missing: there is no such folder' in done.sentence
     assert not os.path.exists(tmp_path / 'cache')
@@ -453,7 +453,7 @@ def test_folder_that_cannot_be_read(source, tmp_path, monkeypatch):
         return scandir(path)
     monkeypatch.setattr(os, 'scandir', refuse)
     with pytest.raises(ImpressionError, match='two: .* cannot be read'):
-        command.find_clips(str(source))
+        command.find_clips(str(source), str(tmp_path / 'cache'))
 
 
 def test_cache_and_source_in_one_another(source, tmp_path):
@@ -467,6 +467,20 @@ def test_cache_and_source_in_one_another(source, tmp_path):
         with pytest.raises(ImpressionError, match='choose another folder'):
             command.check_apart(str(source), str(cache))
     assert contents(source) == before
+
+
+def test_link_in_the_source_that_leads_to_the_cache(clip, tmp_path):
+    folder, cache = tmp_path / 'source', tmp_path / 'place' / 'cache'
+    folder.mkdir()
+    shutil.copy(clip, folder / 'a.mp4')
+    assert run(folder, cache).status == 0
+    before = contents(cache)
+    for target in (cache, cache.parent):
+        (folder / 'link').symlink_to(target)
+        done = run(folder, cache)
+        assert 'leads to the cache' in done.sentence
+        assert contents(cache) == before
+        (folder / 'link').unlink()
 
 
 def test_cache_whose_name_begins_like_the_source(clip, tmp_path):
