@@ -150,13 +150,19 @@ def check_free_space(clips, cache, ignore):
     mean = sum(durations) / len(durations)
     needed = len(clips) * mean * clip_cache.BYTES_PER_SECOND
     free = shutil.disk_usage(cache).free
-    sentence = '{} clips to cache, about {:.2f} GB; {:.1f} GB are free'.format(
-        len(clips), needed / 1e9, free / 1e9)
+    sentence = '{} clips to cache, about {}; {} are free'.format(
+        len(clips), in_words(needed), in_words(free))
     print(sentence, flush=True)
     if needed > free and not ignore:
         raise ImpressionError(
             '{}: {}: free some space, or pass --ignore-free-space'.format(
                 cache, sentence))
+
+
+def in_words(n_bytes):
+    # A disk that is too small by a little has to look too small.
+    return '{:.1f} GB'.format(n_bytes / 1e9) if n_bytes >= 1e9 else \
+        '{:.1f} MB'.format(n_bytes / 1e6)
 
 
 def stated_duration(clip):

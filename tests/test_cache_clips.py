@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import random
+import re
 import resource
 import shutil
 import signal
@@ -159,7 +160,7 @@ def test_every_clip_below_the_source(source, reference):
 def test_what_it_says(source, tmp_path):
     done = run(source, tmp_path / 'cache')
     assert done.status == 0
-    assert '3 clips to cache, about 0.00 GB; ' in done.stdout
+    assert '3 clips to cache, about 0.7 MB; ' in done.stdout
     assert '3 clips are in {}'.format(tmp_path / 'cache') in done.stdout
     # Plain lines: this is no terminal.
     assert '\r' not in done.stderr
@@ -520,7 +521,7 @@ def test_destination_is_too_small(long_clip, source, reference, small_disk):
     done = run(long_clip.parent, cache)
     assert 'free some space' in done.sentence
     assert '--ignore-free-space' in done.sentence
-    assert 'GB are free' in done.sentence
+    assert re.search(r'about \d\d\.\d MB; [01]\.\d MB are free', done.sentence)
     assert not [name for name in contents(cache) if name.endswith('.avi')]
     # Met on the way: an error of the disk is not laid on the clip.
     done = run(long_clip.parent, cache, '--ignore-free-space')
@@ -574,7 +575,7 @@ def test_clip_that_claims_ten_hours_does_not_stop_the_others(
            '-f', 'lavfi', '-i', 'sine=d=0.1', '-fps_mode', 'vfr',
            '-pix_fmt', 'yuv420p', folder / 'a.mp4')
     done = run(folder, tmp_path / 'cache')
-    assert 'about 0.00 GB' in done.stdout
+    assert re.search(r'about 0\.\d MB; ', done.stdout)
     assert list(failures(tmp_path / 'cache')) == [str(folder / 'a.mp4')]
     assert names(tmp_path / 'cache') == ['b.mp4']
 
