@@ -3,7 +3,8 @@
 Video to 456 x 256 pixels and 25 frames per second, sound to 16 kHz, mono. A
 cached clip is an AVI file that any player opens. The command can be stopped at
 any moment; the same command goes on where it was. Clips that cannot be read
-are listed in CACHE/failures.csv, and the status is then 1.
+are listed in CACHE/failures.csv (a part's in failures-I-of-N.csv), and the
+status is then 1.
 """
 
 import argparse
