@@ -301,11 +301,9 @@ def test_broken_cupy_never_breaks_a_cpu_run(run, tmp_path, code):
     assert run('''
         import chainer_impression, chainer, numpy
         print(chainer.backends.cuda.available)
-        model = chainer_impression.AudiovisualStream()
-        traits = model.predict(numpy.zeros(100, 'f4'),
-                               numpy.zeros((1, 3, 9, 9), 'u1'))
-        print(traits.shape)
-        ''', path=[tmp_path / 'broken']) == 'False\n(5,)\n'
+        stream = chainer_impression.AuditoryStream()
+        print(stream.extract_features(numpy.zeros(100, 'f4')).shape)
+        ''', path=[tmp_path / 'broken']) == 'False\n(256,)\n'
     assert 'Traceback' not in run.stderr
 
 
@@ -489,8 +487,10 @@ def test_chainers_advice_for_cudnn_is_not_given(recwarn, monkeypatch):
     from chainer.backends import cuda
 
     from chainer_impression import compat
+    # As it is with CuPy and without cuDNN.
     monkeypatch.setattr(cuda, 'available', True)
     monkeypatch.setattr(cuda, 'cudnn_enabled', False)
+    monkeypatch.setattr(cuda, '_cudnn_disabled_by_user', False, raising=False)
     monkeypatch.setattr(
         cuda.check_cuda_available, '_already_warned', False, raising=False)
     with compat._without_dated_notices():
