@@ -7,8 +7,10 @@ from chainer_impression import compat
 
 compat.make_chainer_importable()
 
-from chainer_impression.links.audiovisual_stream import AudiovisualStream  # NOQA: E402
-from chainer_impression.links.auditory_stream import AuditoryStream  # NOQA: E402
+from chainer_impression.links.audiovisual_stream import (  # NOQA: E402
+    AudiovisualStream)
+from chainer_impression.links.auditory_stream import (  # NOQA: E402
+    AuditoryStream)
 from chainer_impression.links.visual_stream import VisualStream  # NOQA: E402
 
 __version__ = '1.0.0'

@@ -1,4 +1,4 @@
-"""A clip on disk: to audio at 16 kHz and frames at 25 per second (P, section 3).
+"""A clip on disk, to audio at 16 kHz and frames at 25 per second (P 3).
 
 The decoder is the ffmpeg that moviepy brings along, so no system package is
 needed. It is run here directly rather than through moviepy's readers: those
@@ -115,6 +115,12 @@ class Decoder:
                 stderr=self._messages)
         except OSError as error:
             self._messages.close()
+            if error.errno in _SHORTAGES:
+                # No clip is to blame, and the next would meet the same.
+                raise ImpressionError(
+                    '{}: ffmpeg cannot be started, for this machine is out '
+                    'of memory, processes or open files ({}); use fewer '
+                    '--workers'.format(path, error.strerror)) from error
             raise MediaError(
                 '{}: cannot be read, since ffmpeg does not start ({}); '
                 'reinstall imageio-ffmpeg, which brings it'.format(
@@ -210,6 +216,9 @@ class Decoder:
         self.stdout.close()
         self._messages.close()
 
+
+#: What the system says when it is the machine that has reached a limit.
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 
 #: Types of the part that an mp4 can begin with.
 _MP4_BEGINNINGS = (b'ftyp', b'mdat', b'moov', b'free', b'skip', b'wide')

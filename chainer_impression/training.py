@@ -1,4 +1,4 @@
-"""Training as the paper has it (P 2.2): schedule, loss, Trainer, extensions."""
+"""Training as the paper has it (P 2.2): loss, optimizer, Trainer."""
 
 import os
 import warnings

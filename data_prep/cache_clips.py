@@ -79,7 +79,7 @@ def parse_shard(text):
 def find_clips(source, cache):
     """All clips below a folder.
 
-    Links to folders are followed, each folder is entered once.
+    Links are followed; each folder is entered, each clip listed, once.
 
     Args:
         source: the folder.
@@ -119,7 +119,10 @@ def find_clips(source, cache):
     if not clips:
         raise ImpressionError('{}: holds no clip ({})'.format(
             source, ' '.join(sorted(VIDEO_EXTENSIONS))))
-    return sorted(clips)
+    # A link to a clip under the clip's own name is that clip once more.
+    same = {(os.path.realpath(clip), os.path.basename(clip)): clip
+            for clip in sorted(clips, reverse=True)}
+    return sorted(same.values())
 
 
 def _cannot_read(error):

@@ -48,8 +48,8 @@ def main():
             'shrinkage': baselines.shrinkage,
             'rows': rows}, indent=2))
         return
-    print('{} training clips; {} validation clips, {:.1%} of them from a video '
-          'that gave training clips'.format(
+    print('{} training clips; {} validation clips, {:.1%} of them from a '
+          'video that gave training clips'.format(
               len(training), len(validation), seen.mean()))
     print(tables.to_text(rows, 'predictor'))
     print()

@@ -1,4 +1,4 @@
-"""The export: the same predictions without Chainer and without this project."""
+"""The export: the same predictions without Chainer or this project."""
 
 import json
 import os

@@ -173,7 +173,9 @@ def test_the_iterator_resumes_in_the_middle_of_an_epoch():
     class Indices(list):
         def __getitem__(self, i):
             return i
-    make = lambda: training.examples_iterator(Indices(range(5)), 2, 3, 2)  # NOQA: E731,E501
+
+    def make():
+        return training.examples_iterator(Indices(range(5)), 2, 3, 2)
     whole = indices(make(), 9)
     first = make()
     assert indices(first, 4) == whole[:4]
@@ -397,7 +399,8 @@ def test_killed_ten_times_equals_undisturbed(
 @pytest.mark.slow
 def test_the_network_overfits_the_two_real_clips(samples, tmp_path):
     """Real clips, real labels: the training loss falls below 0.03."""
-    done = command('-m', 'data_prep.cache_clips', os.path.join(samples, 'clips'),
+    done = command('-m', 'data_prep.cache_clips',
+                   os.path.join(samples, 'clips'),
                    tmp_path / 'cache')
     assert done.returncode == 0, done.stderr
     from chainer_impression.datasets.clip_cache import cached_clips

@@ -1,4 +1,4 @@
-"""The progress of training: a bar with the time left, a line for each epoch."""
+"""Progress of training: a bar with the time left, a line for each epoch."""
 
 from chainer.training import extension
 
