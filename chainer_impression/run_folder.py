@@ -18,6 +18,8 @@ _LOCK = '.lock'
 def open_run(folder, settings):
     """Make the folder of a run, or go on in it.
 
+    Files that a killed process left unfinished are removed.
+
     Args:
         folder: where the run keeps its results.
         settings (dict): everything that the results depend on, as JSON has it.
@@ -28,7 +30,9 @@ def open_run(folder, settings):
             differs), or another process is at work in it.
     """
     make_folder(folder)
-    with locked(folder):
+    with locked(folder) as alone:
+        if alone:
+            _remove_unfinished(folder)
         path = os.path.join(folder, _SETTINGS)
         if os.path.exists(path):
             check_settings(path, settings)
@@ -46,13 +50,17 @@ def open_run(folder, settings):
 def locked(folder):
     """Keep a folder to this process, as long as the context lasts.
 
+    Yields:
+        bool: whether it is certain that nobody else is at work in it; a file
+        system may have no locks.
+
     Raises:
         ImpressionError: the folder cannot be written, or another process is
             at work in it.
     """
-    lock = _lock(folder)
+    lock, alone = _lock(folder)
     try:
-        yield
+        yield alone
     finally:
         lock.close()
 
@@ -67,7 +75,16 @@ def holds_something(folder):
                for name in os.listdir(folder))
 
 
+def _remove_unfinished(folder):
+    # A snapshot that a kill cut short would take its 67 MB for ever.
+    for name in os.listdir(folder):
+        if name.startswith(UNFINISHED_PREFIX):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(folder, name))
+
+
 def _lock(folder):
+    """The open lock of a folder, and whether nobody else can have it."""
     path = os.path.join(folder, _LOCK)
     try:
         lock = open(path, 'w')
@@ -83,8 +100,8 @@ def _lock(folder):
             '{}: another process is at work on this run; wait for it, or '
             'choose another --out'.format(folder)) from error
     except OSError:
-        pass  # a file system without locks
-    return lock
+        return lock, False  # a file system without locks
+    return lock, True
 
 
 def check_settings(path, settings):

@@ -14,13 +14,14 @@ import chainer.links as L
 import numpy
 import pytest
 
-from chainer_impression import training
+from chainer_impression import run_folder, training
 from chainer_impression.datasets.clip_dataset import EpochOrder
 from chainer_impression.datasets.labels import read_labels, write_csv
 from chainer_impression.errors import ImpressionError
 from chainer_impression.extensions.exact_snapshot import (
     is_whole, newest_whole_snapshot, snapshots)
 from chainer_impression.extensions.plot_log import PlotLog
+from chainer_impression.files import UNFINISHED_PREFIX
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCRIPT = os.path.join(ROOT, 'experiments', 'train_challenge.py')
@@ -351,6 +352,14 @@ def test_two_processes_in_one_folder(cached, tmp_path):
         done = command(*train_arguments(cached, tmp_path / 'run'))
     assert done.returncode == 1
     assert 'another process is at work' in done.stderr
+
+
+def test_what_a_kill_left_unfinished_is_removed(tmp_path):
+    """Also a kill while the settings, a run's first file, were written."""
+    for name in ('settings.json', 'snapshot-epoch-3.npz'):
+        (tmp_path / (UNFINISHED_PREFIX + 'x-' + name)).write_text('{')
+    with run_folder.open_run(tmp_path, {'seed': 0}):
+        assert sorted(os.listdir(tmp_path)) == ['.lock', 'settings.json']
 
 
 def test_a_full_disk_keeps_the_snapshot_before(tmp_path):
