@@ -18,6 +18,7 @@ from chainer_impression.extensions.plot_log import PlotLog
 from chainer_impression.extensions.show_progress import ShowProgress
 from chainer_impression.extensions.stop_when_not_finite import (
     StopWhenNotFinite)
+from chainer_impression.extensions.write_log import WriteLog
 
 # P 2.2
 ALPHA = 0.0002
@@ -226,9 +227,11 @@ def make_trainer(updater, out, n_epochs, stage_length, evaluation=None,
                       validate_every or n_epochs)
         trainer.extend(evaluation, trigger=AtEpochs({*ends, *every}))
     # The time is no part of the results: they are the same after a resume.
+    # Without a name LogReport writes no file.
     trainer.extend(extensions.LogReport(
-        trigger=every_epoch, filename='log.json',
+        trigger=every_epoch, log_name=None,
         postprocess=lambda entry: entry.pop('elapsed_time')))
+    trainer.extend(WriteLog(), trigger=every_epoch)
     n_iterations = -(-(n_epochs - iterator.epoch) * len(iterator.dataset)
                      // iterator.batch_size)
     trainer.extend(ShowProgress(n_iterations, _REPORT))

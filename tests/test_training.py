@@ -354,6 +354,29 @@ def test_two_processes_in_one_folder(cached, tmp_path):
     assert 'another process is at work' in done.stderr
 
 
+def test_the_log_is_whole_and_that_of_the_snapshot(tmp_path, monkeypatch):
+    """Cut short while the log is written, then resumed."""
+    monkeypatch.setattr(PlotLog, '__call__', lambda *_: None)
+    tiny_trainer(tmp_path, 3, 3).run(show_loop_exception_msg=False)
+    before = (tmp_path / 'log.json').read_bytes()
+    trainer = tiny_trainer(tmp_path, 5, 5)
+    training.resume(trainer)
+
+    def stop(*arguments, **options):
+        arguments[1].write('[{')
+        raise KeyboardInterrupt
+    (tmp_path / 'log.json').unlink()
+    with monkeypatch.context() as patch:
+        # At the end of epoch 4, not where the log of the snapshot is written.
+        trainer.extend(lambda _: patch.setattr(json, 'dump', stop),
+                       name='patch', trigger=(1, 'iteration'))
+        with pytest.raises(KeyboardInterrupt):
+            trainer.run(show_loop_exception_msg=False)
+    assert (tmp_path / 'log.json').read_bytes() == before
+    assert {name[:8] for name in os.listdir(tmp_path)} == {
+        'log.json', 'snapshot'}
+
+
 def test_what_a_kill_left_unfinished_is_removed(tmp_path):
     """Also a kill while the settings, a run's first file, were written."""
     for name in ('settings.json', 'snapshot-epoch-3.npz'):
