@@ -1,6 +1,5 @@
 """Training as the paper has it (P 2.2): loss, optimizer, Trainer."""
 
-import os
 import warnings
 
 import chainer
@@ -276,8 +275,8 @@ def resume(trainer, snapshot=None):
     if snapshot is None:
         snapshot, damaged = newest_whole_snapshot(trainer.out)
         for path in damaged:
-            warnings.warn('{}: is cut short and passed over'.format(path))
-            os.unlink(path)
+            # It stays: perhaps it could only not be read just now.
+            warnings.warn('{}: is damaged and passed over'.format(path))
     if snapshot is None:
         return None
     try:

@@ -115,8 +115,34 @@ def test_a_snapshot_cut_short_is_passed_over(tmp_path):
     assert not is_whole(newest)
     assert newest_whole_snapshot(tmp_path) == (before, [newest])
     trainer = tiny_trainer(tmp_path, 3, 3, keep=3)
-    with pytest.warns(UserWarning, match='cut short and passed over'):
+    with pytest.warns(UserWarning, match='damaged and passed over'):
         assert training.resume(trainer) == before
+    trainer.run(show_loop_exception_msg=False)
+    assert is_whole(newest)
+
+
+@pytest.mark.parametrize('offset, value', [(8, 1), (10, 99)])
+def test_a_snapshot_whose_directory_is_damaged_is_passed_over(
+        tmp_path, offset, value):
+    """Flags that say encrypted, a compression that nobody knows."""
+    tiny_trainer(tmp_path, 2, 2).run(show_loop_exception_msg=False)
+    newest, before = (path for _, path in snapshots(tmp_path))
+    with open(newest, 'r+b') as file:
+        file.seek(file.read().find(b'PK\x01\x02') + offset)
+        file.write(bytes([value]))
+    assert newest_whole_snapshot(tmp_path) == (before, [newest])
+
+
+def test_a_run_resumed_from_an_older_snapshot_keeps_its_own(tmp_path):
+    tiny_trainer(tmp_path, 5, 5, keep=3).run(show_loop_exception_msg=False)
+    older = snapshots(tmp_path)[2][1]
+    trainer = tiny_trainer(tmp_path, 5, 5, keep=1)
+    training.resume(trainer, older)
+    trainer.stop_trigger = lambda trainer: trainer.updater.epoch == 4
+    written = os.stat(snapshots(tmp_path)[1][1]).st_ino
+    trainer.run(show_loop_exception_msg=False)
+    assert [epoch for epoch, _ in snapshots(tmp_path)] == [5, 4]
+    assert os.stat(snapshots(tmp_path)[1][1]).st_ino != written
 
 
 def test_resuming_from_something_else_is_one_sentence(tmp_path):

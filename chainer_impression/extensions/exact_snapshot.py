@@ -16,7 +16,9 @@ class ExactSnapshot(extension.Extension):
     """Saves the whole Trainer at the end of epochs.
 
     A snapshot takes its name when it is complete and on the disk. The last
-    few are kept, and those of the given epochs for good.
+    few are kept, and those of the given epochs for good. Snapshots of later
+    epochs, which are there if the run was resumed from an older one, are left
+    until the run has come so far.
 
     Runs after every other extension, so that a snapshot holds what they did
     at the end of the epoch. Reports nothing.
@@ -39,7 +41,9 @@ class ExactSnapshot(extension.Extension):
             trainer.out, 'snapshot-epoch-{}.npz'.format(trainer.updater.epoch))
         with replace_when_done(path, 'wb') as file:
             chainer.serializers.save_npz(file, trainer, compression=False)
-        for epoch, old in snapshots(trainer.out)[self._keep:]:
+        so_far = [(epoch, old) for epoch, old in snapshots(trainer.out)
+                  if epoch <= trainer.updater.epoch]
+        for epoch, old in so_far[self._keep:]:
             if epoch not in self._keep_epochs:
                 os.unlink(old)
 
@@ -63,7 +67,7 @@ def is_whole(path):
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile, EOFError):
+    except Exception:  # zipfile has many kinds of them for damaged bytes
         return False
 
 
