@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import math
 import os
 import sys
 import time
@@ -120,17 +121,20 @@ class Progress:
             self._bar.close()
 
 
-def at_least(minimum, of=int):
-    """An argparse type: a number that is not below ``minimum``."""
+def at_least(minimum, of=int, at_most=math.inf):
+    """An argparse type: a finite number, ``minimum`` to ``at_most``."""
     def parse(text):
         try:
             value = of(text)
         except ValueError:
             value = None
-        if value is None or not value >= minimum:
+        if value is None or not minimum <= value <= at_most \
+                or value == math.inf:
             raise argparse.ArgumentTypeError(
-                '{!r} is no {} of at least {}'.format(
-                    text, 'whole number' if of is int else 'number', minimum))
+                '{!r} is no {} of at least {}{}'.format(
+                    text, 'whole number' if of is int else 'number', minimum,
+                    '' if at_most == math.inf
+                    else ' and at most {}'.format(at_most)))
         return value
     return parse
 

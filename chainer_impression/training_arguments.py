@@ -12,6 +12,12 @@ WEIGHTS_HELP = ('your own weights (.npz), a snapshot of a training run, or '
 
 at_least = command_line.at_least
 
+#: Bounds of what argparse lets through: NumPy takes no larger seed, and more
+#: epochs or threads than these are a slip of the finger.
+_MAX_SEED = 2 ** 32 - 1
+_MAX_EPOCHS = 10 ** 6
+_MAX_THREADS = 256
+
 
 def parser(description):
     """A parser whose help shows defaults, and the description as written."""
@@ -91,8 +97,9 @@ def add_schedule(parser, n_epochs=training.N_EPOCHS,
     parser.add_argument('--batchsize', '-b', type=at_least(1), metavar='N',
                         default=training.BATCH_SIZE,
                         help='examples in a mini-batch')
-    parser.add_argument('--epoch', '-e', type=at_least(1), metavar='N',
-                        default=n_epochs, help='the last epoch')
+    parser.add_argument('--epoch', '-e', metavar='N', default=n_epochs,
+                        type=at_least(1, at_most=_MAX_EPOCHS),
+                        help='the last epoch')
     parser.add_argument('--stage-length', type=at_least(1), metavar='N',
                         default=stage_length,
                         help='epochs after which alpha is divided by 10 and '
@@ -103,7 +110,8 @@ def add_schedule(parser, n_epochs=training.N_EPOCHS,
     parser.add_argument('--weight-decay', type=at_least(0, float),
                         default=0., metavar='R',
                         help='rate of L2 weight decay')
-    parser.add_argument('--seed', type=at_least(0), default=0, metavar='N',
+    parser.add_argument('--seed', default=0, metavar='N',
+                        type=at_least(0, at_most=_MAX_SEED),
                         help='of everything that is drawn at random: initial '
                              'weights, order of the clips, crops, dropout')
     parser.add_argument('--validate-every', type=at_least(1), metavar='N',
@@ -126,8 +134,9 @@ def add_snapshots(parser, megabytes):
 
 def add_loaderjob(parser):
     """Add ``--loaderjob``."""
-    parser.add_argument('--loaderjob', '-j', type=at_least(1), default=2,
-                        metavar='N', help='threads that load examples')
+    parser.add_argument('--loaderjob', '-j', default=2, metavar='N',
+                        type=at_least(1, at_most=_MAX_THREADS),
+                        help='threads that load examples')
 
 
 def schedule_settings(args):

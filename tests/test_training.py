@@ -165,9 +165,25 @@ def test_a_loss_that_is_not_finite_stops_training(tmp_path):
         chainer.report({'main/loss': value, 'main/accuracy': 0.})
         return value
     trainer = tiny_trainer(tmp_path, 5, 5, loss=loss)
-    with pytest.raises(ImpressionError, match=r'iteration 4 \(epoch 3\)'):
+    with pytest.raises(ImpressionError, match=r'iteration 4 \(epoch 2\)'):
         trainer.run(show_loop_exception_msg=False)
     assert len(snapshots(tmp_path)) == 1  # of epoch 1, not of epoch 2
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    """The last update of epoch 2 breaks them; the loss before was finite."""
+    trainer = tiny_trainer(tmp_path, 5, 5)
+    model = trainer.updater.get_optimizer('main').target
+
+    def break_weights(optimizer):
+        if optimizer.t == 4:
+            model.fc.W.array[0, 0] = numpy.inf
+    trainer.updater.get_optimizer('main').add_hook(
+        break_weights, 'break', timing='post')
+    with pytest.raises(ImpressionError,
+                       match=r'iteration 4 \(epoch 2\), for fc/W'):
+        trainer.run(show_loop_exception_msg=False)
+    assert [epoch for epoch, _ in snapshots(tmp_path)] == [1]
 
 
 @pytest.mark.parametrize('rate, shrinks', [(0, False), (0.5, True)])
@@ -324,6 +340,10 @@ def test_a_folder_that_holds_something_else_is_refused(cached, tmp_path):
 @pytest.mark.parametrize('change, sentence', [
     (['--batchsize', '7'], 'larger than the data set of 6 clips'),
     (['--epoch', '0'], "'0' is no whole number of at least 1"),
+    (['--epoch', '9999999999'], 'at most 1000000'),
+    (['--loaderjob', '50000'], 'at most 256'),
+    (['--alpha', 'inf'], "'inf' is no number of at least 0"),
+    (['--seed', '4294967296'], 'at least 0 and at most 4294967295'),
     (['--stage-length', 'x'], "'x' is no whole number of at least 1"),
     (['--seed', '-1'], "'-1' is no whole number of at least 0"),
     (['--device', '0'], '--device 0: there is no such device'),
