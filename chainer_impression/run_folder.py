@@ -120,14 +120,30 @@ def check_settings(path, settings):
     except (OSError, ValueError, TypeError) as error:
         raise ImpressionError('{}: cannot be read ({}); choose another --out'
                               .format(path, error)) from error
+    difference = first_difference(before, settings)
+    if difference:
+        raise ImpressionError(
+            '{}: holds another run, in which {}; give it the same settings, '
+            'or choose another --out'.format(
+                os.path.dirname(path) or '.', difference))
+
+
+def first_difference(before, settings):
+    """Say which setting of a run differs from now.
+
+    Args:
+        before (dict): settings as JSON gave them back.
+        settings (dict): those of now.
+
+    Returns:
+        str: such as ``'seed is 0, not 5'``; None if they are the same.
+    """
     now = json.loads(json.dumps(settings))
-    for name in [*now, *(before.keys() - now.keys())]:
+    for name in [*now, *sorted(before.keys() - now.keys())]:
         if before.get(name) != now.get(name):
-            raise ImpressionError(
-                '{}: holds another run, in which {} is {}, not {}; give it '
-                'the same settings, or choose another --out'.format(
-                    os.path.dirname(path) or '.', name, before.get(name),
-                    now.get(name)))
+            return '{} is {}, not {}'.format(
+                name, before.get(name), now.get(name))
+    return None
 
 
 def fingerprint(clips, labels=None):

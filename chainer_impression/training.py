@@ -14,6 +14,7 @@ from chainer_impression.errors import ImpressionError
 from chainer_impression.extensions.exact_snapshot import (
     ExactSnapshot, newest_whole_snapshot)
 from chainer_impression.extensions.plot_log import PlotLog
+from chainer_impression.extensions.run_settings import RunSettings
 from chainer_impression.extensions.show_progress import ShowProgress
 from chainer_impression.extensions.stop_when_not_finite import (
     StopWhenNotFinite)
@@ -242,16 +243,19 @@ def make_trainer(updater, out, n_epochs, stage_length, evaluation=None,
     return trainer
 
 
-def run(trainer, snapshot=None):
+def run(trainer, settings, snapshot=None):
     """Train to the end, from a snapshot on if there is one.
 
     Args:
         trainer (chainer.training.Trainer): as it was when training began.
+        settings (dict): everything that the results depend on; snapshots of a
+            run with others are refused.
         snapshot: see :func:`resume`.
 
     Raises:
         ImpressionError: see :func:`resume`; or the loss is not finite.
     """
+    trainer.extend(RunSettings(settings))
     snapshot = resume(trainer, snapshot)
     if snapshot:
         print('going on from {}'.format(snapshot), flush=True)
@@ -283,6 +287,8 @@ def resume(trainer, snapshot=None):
         # Unlike chainer.serializers.load_npz it never unpickles anything.
         with numpy.load(snapshot) as file:
             _ExactDeserializer(file).load(trainer)
+    except ImpressionError as error:
+        raise ImpressionError('{}: {}'.format(snapshot, error)) from error
     except Exception as error:  # zip, NumPy and Chainer each raise their own
         raise ImpressionError(
             '{}: is no snapshot of such a run, or damaged ({}: {})'.format(

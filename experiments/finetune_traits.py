@@ -92,11 +92,12 @@ def main():
         pass
     for trait in args.trait:
         out = os.path.join(args.out, trait)
-        with run_folder.open_run(out, {**settings, 'trait': trait}):
+        of_trait = {**settings, 'trait': trait}
+        with run_folder.open_run(out, of_trait):
             print('\n{} (of {})'.format(trait, ', '.join(args.trait)),
                   flush=True)
             finetune(trait, given, train, train_labels, validation,
-                     validation_labels, out, device, args)
+                     validation_labels, out, device, of_trait, args)
 
     missing = [trait for trait in TRAITS if not os.path.exists(
         predictions_path(os.path.join(args.out, trait), args.epoch))]
@@ -112,7 +113,7 @@ def main():
 
 
 def finetune(trait, given, train, train_labels, validation, validation_labels,
-             out, device, args):
+             out, device, settings, args):
     """Train the network of one trait; its last epoch's predictions remain."""
     iterator = training.examples_iterator(
         TrainingExamples(train, only(trait, train_labels), args.seed),
@@ -138,7 +139,7 @@ def finetune(trait, given, train, train_labels, validation, validation_labels,
     trainer = training.make_trainer(
         updater, out, args.epoch, args.stage_length, evaluation,
         args.validate_every, args.snapshot_every, args.keep)
-    training.run(trainer, args.resume)
+    training.run(trainer, settings, args.resume)
     save_weights(os.path.join(out, 'model.npz'), model)
 
 

@@ -77,7 +77,7 @@ def main():
         'train': run_folder.fingerprint(train, train_labels),
         'validation': run_folder.fingerprint(validation, validation_labels)}
     with run_folder.open_run(args.out, settings):
-        training.run(trainer, args.resume)
+        training.run(trainer, settings, args.resume)
         save_weights(os.path.join(args.out, 'model.npz'), model)
         print(table1.write(
             args.out, training.ends_of_stages(args.epoch, args.stage_length),

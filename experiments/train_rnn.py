@@ -127,7 +127,7 @@ def main():
         trainer.extend(SeedEveryIteration(args.seed))
 
         # Run
-        training.run(trainer, args.resume)
+        training.run(trainer, settings, args.resume)
         save_weights(os.path.join(args.out, 'model.npz'), model)
         print(table3.write(
             args.out, {table3.DNN_RNN: predictions_path(

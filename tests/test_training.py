@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -356,6 +357,34 @@ def test_senseless_arguments_are_one_sentence(
     assert done.returncode != 0
     assert sentence in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+def test_a_snapshot_of_another_run_is_refused_by_name(
+        undisturbed, cached, tmp_path):
+    snapshot = undisturbed[0] / 'snapshot-epoch-2.npz'
+    for change, sentence in (
+            (['--seed', '7'], 'another run, in which seed is 0, not 7'),
+            (['--alpha', '0.1'], 'in which alpha is 0.0002, not 0.1')):
+        done = command(*train_arguments(
+            cached, tmp_path / change[1], '--resume', snapshot, *change))
+        assert done.returncode == 1
+        assert sentence in done.stderr and str(snapshot) in done.stderr
+        assert 'Traceback' not in done.stderr
+
+
+def test_a_snapshot_goes_on_in_another_folder(undisturbed, cached, tmp_path):
+    """With the predictions before it, or not at all; never for nothing."""
+    out = tmp_path / 'run'
+    arguments = train_arguments(
+        cached, out, '--resume', undisturbed[0] / 'snapshot-epoch-2.npz')
+    done = command(*arguments)
+    assert done.returncode == 1
+    assert 'predictions-epoch-2.csv: is missing' in done.stderr
+    assert not snapshots(out)
+    shutil.copy(undisturbed[0] / 'predictions-epoch-2.csv', out)
+    done = command(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert results(out) == results(undisturbed[0])
 
 
 def test_an_empty_cache_is_one_sentence(cached, tmp_path):

@@ -1,11 +1,14 @@
 """Validation on whole clips, as the paper tests (P 2.3)."""
 
+import os
+
 import chainer
 import numpy
 from chainer.training import extension
 
 from chainer_impression.datasets.labels import write_csv
 from chainer_impression.engines import make_engine
+from chainer_impression.errors import ImpressionError
 from chainer_impression.evaluations.accuracy import accuracy
 from chainer_impression.evaluations.table1 import predictions_path
 from chainer_impression.prediction import predict_clips
@@ -28,6 +31,10 @@ class WholeClipEvaluation(extension.Extension):
         make_engine: called with the model; gives what predicts with it, see
             :func:`chainer_impression.engines.make_engine`.
         traits: the traits that the model predicts, in its order.
+
+    Raises:
+        ImpressionError: a resumed run lacks the predictions of an epoch
+            before its snapshot, from which its tables are to be computed.
     """
 
     trigger = 1, 'epoch'
@@ -40,6 +47,15 @@ class WholeClipEvaluation(extension.Extension):
         self._labels = labels
         self._make_engine = make_engine
         self._traits = traits
+
+    def initialize(self, trainer):
+        for entry in trainer.get_extension('LogReport').log:
+            path = predictions_path(trainer.out, entry['epoch'])
+            if 'validation/accuracy' in entry and not os.path.exists(path):
+                raise ImpressionError(
+                    '{}: is missing, and the snapshot is of a later epoch; '
+                    'copy it from the folder of the run that made it, or '
+                    'begin in another --out'.format(path))
 
     def __call__(self, trainer):
         model = trainer.updater.get_optimizer('main').target
