@@ -102,12 +102,19 @@ class Progress:
                 initial=self._done_before, ncols=0, prefix=self.description,
                 unit=' ' + self.unit))
 
-    def say(self, line):
-        """Print a line without disturbing the bar."""
+    def say(self, line, file=None):
+        """Print a line without disturbing the bar.
+
+        Args:
+            line (str): one line, or several.
+            file: where it goes; standard error by default.
+        """
+        file = file or sys.stderr
         if self._bar is not None:
-            self._bar.write(line, file=sys.stderr)
+            self._bar.write(line, file=file)
+            file.flush()
         else:
-            print(line, file=sys.stderr, flush=True)
+            print(line, file=file, flush=True)
 
     def __enter__(self):
         return self

@@ -8,6 +8,7 @@ the person is like.
 
 import argparse
 import json
+import sys
 
 import numpy
 
@@ -50,19 +51,19 @@ def predict(engine, clip, parts):
     return traits
 
 
-def show_table(clip, traits):
-    print(clip)
+def as_table(clip, traits):
+    lines = [clip]
     for trait, value in zip(TRAITS, traits):
         bar = '#' * round(float(value) * BAR_WIDTH)
-        print('  {:17} {:.3f}  |{:{}}|{}'.format(
+        lines.append('  {:17} {:.3f}  |{:{}}|{}'.format(
             trait, value, bar, BAR_WIDTH,
             '  high means stable' if trait == 'neuroticism' else ''))
+    return '\n'.join(lines)
 
 
-def show_json(clip, traits):
-    print(json.dumps({'clip': clip, 'traits': {
-        trait: float(value) for trait, value in zip(TRAITS, traits)}}),
-        flush=True)
+def as_json(clip, traits):
+    return json.dumps({'clip': clip, 'traits': {
+        trait: float(value) for trait, value in zip(TRAITS, traits)}})
 
 
 def main():
@@ -73,7 +74,7 @@ def main():
     model.to_device(device)
     engine = make_engine(model, args.engine)
 
-    show = show_json if args.json else show_table
+    written = as_json if args.json else as_table
     failures = 0
     with command_line.Progress(len(args.clips), 'clips', 'predicting') as bar:
         for clip, parts in read_clips(args.clips, open_file):
@@ -83,7 +84,7 @@ def main():
                 bar.say('predict.py: {}'.format(error))
                 failures += 1
             else:
-                show(clip, traits)
+                bar.say(written(clip, traits), file=sys.stdout)
             bar.advance()
     if not args.json and failures < len(args.clips):
         print('Note: {}.'.format(NEUROTICISM_NOTE))

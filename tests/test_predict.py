@@ -1,11 +1,13 @@
 """``experiments/predict.py`` as a person types it and a program reads it."""
 
+import contextlib
 import json
 import math
 import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 
@@ -72,6 +74,34 @@ def test_table(predict, clip, weights):
     assert [trait for trait, row in zip(TRAITS, rows)
             if 'high means stable' in row] == ['neuroticism']
     assert 'neuroticism is labelled the other way round' in note
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='terminals of Unix')
+@pytest.mark.parametrize('options', [[], ['--json']])
+def test_progress_bar_and_results_share_a_terminal(clip, weights, options):
+    fcntl, termios = map(pytest.importorskip, ('fcntl', 'termios'))
+    terminal, end = os.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack('4H', 24, 80, 0, 0))
+    done = subprocess.Popen(
+        [sys.executable, PREDICT, str(clip), 'missing.mp4', str(clip),
+         '--weights', str(weights), *options],
+        env=dict(os.environ, PYTHONPATH=ROOT), stdin=subprocess.DEVNULL,
+        stdout=end, stderr=end)
+    os.close(end)
+    shown = b''
+    with contextlib.suppress(OSError):  # what Linux says of the end
+        while part := os.read(terminal, 4096):
+            shown += part
+    os.close(terminal)
+    assert done.wait() == 1
+    # What is left of a line after the cursor has gone back to its start.
+    lines = [line.rpartition('\r')[2]
+             for line in shown.decode().replace('\r\n', '\n').split('\n')]
+    first = ['{"clip": '] if options else [str(clip), '  extraversion']
+    for beginning in first:
+        assert sum(line.startswith(beginning) for line in lines) == 2, shown
+    assert any(line.startswith('predict.py: missing.mp4') for line in lines)
+    assert 'predicting: 100%' in shown.decode()
 
 
 def test_good_and_bad_clips_in_one_call(
