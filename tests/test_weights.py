@@ -237,6 +237,12 @@ def test_npy(tmp_path):
     refuse(tmp_path / 'w.npy', 'no file of weights')
 
 
+def test_something_before_the_zip(weights, tmp_path):
+    path = tmp_path / 'w.npz'
+    path.write_bytes(b'\0' * 100 + weights.read_bytes())
+    refuse(path, 'no file of weights')
+
+
 def test_zip_of_something_else(tmp_path):
     with zipfile.ZipFile(tmp_path / 'w.npz', 'w') as archive:
         archive.writestr('readme.txt', 'hello')

@@ -39,6 +39,10 @@ def load_weights(path, link):
         # Opening a named pipe would wait for ever.
         if not os.path.isdir(path) and not stat.S_ISREG(os.stat(path).st_mode):
             raise ImpressionError('{}: is no ordinary file'.format(path))
+        with open(path, 'rb') as file:
+            # zipfile looks for the end of an archive only, NumPy for this.
+            if file.read(4) != b'PK\3\4':
+                raise zipfile.BadZipFile
         with zipfile.ZipFile(path) as archive:
             sizes = {info.filename.removesuffix('.npy'): info.file_size
                      for info in archive.infolist()}
