@@ -221,10 +221,10 @@ def _load_cuda_wheels():
     """
     try:
         version = importlib.metadata.version('cupy-cuda12x')
-    except importlib.metadata.PackageNotFoundError:
+        spec = importlib.util.find_spec('nvidia')
+    except Exception:  # not installed, or what is left of an installation
         return []
-    spec = importlib.util.find_spec('nvidia')
-    if int(version.split('.')[0]) != 13 or spec is None:
+    if not str(version).startswith('13.') or spec is None:
         return []
     loaded = []
     for root in spec.submodule_search_locations or ():

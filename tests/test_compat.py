@@ -466,6 +466,17 @@ def test_no_cupy(monkeypatch):
     assert compat._load_cuda_wheels() == []
 
 
+@pytest.mark.parametrize('metadata', [
+    None, '', 'Metadata-Version: 2.1\nName: cupy-cuda12x\nVersion: x\n'])
+def test_what_an_installation_of_cupy_left_behind(run, tmp_path, metadata):
+    info = tmp_path / 'site' / 'cupy_cuda12x-13.6.0.dist-info'
+    info.mkdir(parents=True)
+    if metadata is not None:
+        (info / 'METADATA').write_text(metadata)
+    assert run('import chainer_impression; print(1)',
+               path=[tmp_path / 'site']) == '1\n'
+
+
 def test_cupy_of_the_system_without_wheels(wheels):
     from chainer_impression import compat
     wheels('13.0.0rc1', {})
