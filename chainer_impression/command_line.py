@@ -25,6 +25,9 @@ def run(main):
     """
     command = os.path.basename(sys.argv[0])
     warnings.showwarning = _show_warning
+    # As a command that is started with ">&-" has none.
+    sys.stdout = sys.stdout or open(os.devnull, 'w')
+    sys.stderr = sys.stderr or open(os.devnull, 'w')
     # Names of files need not be text; standard error shows them anyhow.
     sys.stdout.reconfigure(errors='backslashreplace')
     try:

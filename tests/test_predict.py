@@ -300,6 +300,18 @@ def test_output_to_head(clip, weights, options):
     assert 'Traceback' not in errors and 'Exception ignored' not in errors
 
 
+@pytest.mark.skipif(os.name == 'nt', reason='a shell of Unix')
+@pytest.mark.parametrize('closed', ['>&-', '2>&-', '>&- 2>&-'])
+def test_closed_streams(clip, weights, closed):
+    done = subprocess.run(
+        ['sh', '-c', '"$@" ' + closed, 'sh', sys.executable, PREDICT,
+         str(clip), '--weights', str(weights)],
+        env=dict(os.environ, PYTHONPATH=ROOT), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, encoding='utf-8')
+    assert done.returncode == 0
+    assert 'Traceback' not in done.stderr
+
+
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='no /dev/full')
 def test_output_to_a_full_disk(clip, weights):
     with open('/dev/full', 'w') as full:
