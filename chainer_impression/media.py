@@ -255,7 +255,8 @@ def stop_all():
 def read_audio(path, max_seconds=None):
     """The sound of a clip, all of it.
 
-    Several channels are averaged; the samples are resampled by soxr in its
+    Two channels are averaged, more are mixed as ffmpeg does for one
+    loudspeaker, without the low-frequency effects. Resampled by soxr in its
     high quality, which is what ``librosa.resample`` calls: the result is the
     same to the bit, without the seconds that importing librosa takes.
 
