@@ -7,17 +7,23 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+INSTALLED := $(VENV)/installed-$(VERSION)
 
 .PHONY: install test demo reproduce clean
 .DELETE_ON_ERROR:
 
-install: $(VENV)/installed
+install: $(INSTALLED)
 
 # Chainer builds with setuptools below 81, and only without build isolation.
-$(VENV)/installed: setup.py requirements.txt requirements-cpu.txt
+# An environment of another Python makes room.
+$(INSTALLED): setup.py requirements.txt requirements-cpu.txt
+	if [ -e $(BIN)/python ] && [ ! -e $(BIN)/python$(VERSION) ]; \
+	then rm -rf $(VENV); fi
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet 'setuptools<81' wheel
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[cpu,test]'
+	$(BIN)/python -m pip install --quiet --no-build-isolation \
+	    --editable '.[cpu,test]'
 	touch $@
 
 test: install
