@@ -116,8 +116,8 @@ def _exists(name):
 
 # --- NumPy 2: names that Chainer still uses --------------------------------
 
-#: {module of Chainer: (the function that reads removed names when it is called,
-#: the name it has for NumPy, {removed name: stand-in})}.
+#: {module of Chainer: (the function that reads removed names when it is
+#: called, the name it has for NumPy, {removed name: stand-in})}.
 #: ``np.sctypes`` was removed in NumPy 2.0, ``np.float`` in NumPy 1.24.
 _REMOVED_FROM_NUMPY = {
     'chainer.functions.array.as_strided': ('AsStridedGrad.forward', 'np', {

@@ -1,4 +1,4 @@
-"""A clip on disk, to audio at 16 kHz and frames at 25 per second (P 3).
+"""A clip on disk: to audio at 16 kHz and frames at 25 per second (P 3).
 
 The decoder is the ffmpeg that moviepy brings along, so no system package is
 needed. It is run here directly rather than through moviepy's readers: those

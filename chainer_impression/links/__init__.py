@@ -1,1 +1,1 @@
-"""The network: two streams from one rule, and the chain that joins them."""
+"""The network: two streams built from one rule, and what joins them."""

@@ -114,10 +114,9 @@ class ResidualStream(chainer.Chain):
         super().__init__()
         self.unfold = unfold
         self.n_channels = n_channels
-        _, n2, n3, n4, n5 = N_KERNELS
+        n1, n2, n3, n4, n5 = N_KERNELS
         with self.init_scope():
-            self.conv1_relu = ConvolutionBlock(
-                unfold, n_channels, N_KERNELS[0])
+            self.conv1_relu = ConvolutionBlock(unfold, n_channels, n1)
             self.res2a_relu = ResidualBlock(unfold, n2, n2)
             self.res2b_relu = ResidualBlock(unfold, n2, n2)
             self.res3a_relu = ResidualBlock(unfold, n2, n3, stride=2)
