@@ -56,7 +56,8 @@ def test_json(predict, clip, weights, network):
     numpy.testing.assert_allclose(
         list(one['traits'].values()), wanted, atol=1e-5)
     for value in one['traits'].values():
-        assert isinstance(value, float) and 0 <= value <= 1
+        # Neither 0 nor 1, where every clip would look the same.
+        assert isinstance(value, float) and 0.01 < value < 0.99
 
 
 def test_table(predict, clip, weights):
