@@ -73,8 +73,9 @@ def test_the_command_starts_all_five_from_the_given_weights(
     """Nothing is trained; the five runs are looked at as they begin."""
     begun = {}
 
-    def run(trainer, snapshot):
+    def run(trainer, settings, snapshot):
         trait = os.path.basename(trainer.out)
+        assert settings['trait'] == trait
         updater = trainer.updater
         begun[trait] = npz.serialize(updater.get_optimizer('main').target)
         assert updater.get_optimizer('main').alpha == pytest.approx(2e-5)
