@@ -61,7 +61,7 @@ def main():
     model = chainer_impression.AudiovisualStream()
     load_weights(args.weights, model)
     settings = {'experiment': 'test', 'weights': digest(model)[:12],
-                'test': run_folder.fingerprint(clips)}
+                'engine': args.engine, 'test': run_folder.fingerprint(clips)}
     model.to_device(device)
 
     # Run

@@ -322,11 +322,15 @@ def test_the_same_command_again_changes_nothing(undisturbed, cached):
     assert results(out) == before
 
 
-def test_another_setting_is_refused_by_name(undisturbed, cached):
+@pytest.mark.parametrize('change, sentence', [
+    (['--seed', '5'], 'seed is 0, not 5'),
+    (['--engine', 'openvino-bf16'], 'engine is auto, not openvino-bf16')])
+def test_another_setting_is_refused_by_name(
+        undisturbed, cached, change, sentence):
     out, _ = undisturbed
-    done = command(*train_arguments(cached, out, '--seed', '5'))
+    done = command(*train_arguments(cached, out, *change))
     assert done.returncode == 1
-    assert 'seed is 0, not 5' in done.stderr
+    assert sentence in done.stderr
     assert 'Traceback' not in done.stderr
 
 
