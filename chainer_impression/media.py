@@ -76,10 +76,11 @@ def open_clip(path):
             path, error.strerror)) from error
 
 
-def _input_arguments(path):
+def _input_arguments(path, threads):
     """The arguments by which ffmpeg opens a clip, whatever it is called."""
     # "file:" keeps a name such as "-x.mp4" or "concat:a.mp4" a name.
     return ['-nostdin', '-hide_banner', '-nostats',
+            *([] if threads is None else ['-threads', str(threads)]),
             '-protocol_whitelist', 'file,pipe', '-format_whitelist', _FORMATS,
             '-i', 'file:' + os.fspath(path)]
 
@@ -94,12 +95,14 @@ class Decoder:
         arguments (list of str): what follows the input, up to the output.
         output (str): where ffmpeg writes; ``-`` is :attr:`stdout`.
         stdin: an open file that a second input, ``pipe:0``, reads.
+        threads (int): threads that decode; as many as ffmpeg likes if None.
 
     Raises:
         MediaError: there is no such file, or it is empty.
     """
 
-    def __init__(self, path, arguments, output='-', stdin=subprocess.DEVNULL):
+    def __init__(self, path, arguments, output='-', stdin=subprocess.DEVNULL,
+                 threads=None):
         self.path = os.fspath(path)
         with open_clip(path) as file:
             self._head = file.read(8)
@@ -109,7 +112,8 @@ class Decoder:
         self._messages = tempfile.TemporaryFile()
         try:
             self._process = subprocess.Popen(
-                [ffmpeg_binary(), *_input_arguments(path), *arguments,
+                [ffmpeg_binary(), *_input_arguments(path, threads),
+                 *arguments,
                  output if output == '-' else 'file:' + os.fspath(output)],
                 stdin=stdin, stdout=subprocess.PIPE,
                 stderr=self._messages)

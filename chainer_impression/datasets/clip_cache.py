@@ -82,7 +82,7 @@ def write(source, path):
         sound.write(pcm.clip(-_FULL_SCALE, _FULL_SCALE - 1).astype('<i2'))
         sound.seek(0)
         with media.Decoder(source, _writing_arguments(stamp, longest), path,
-                           stdin=sound) as decoder:
+                           stdin=sound, threads=1) as decoder:
             clip = _check_written(source, path, decoder)
     if clip.n_frames >= int(longest * media.FRAME_RATE):
         raise media.MediaError(
