@@ -149,6 +149,8 @@ def measure_parts(args, bench):
         ``part``, ``title``, ``rows``, ``growth``), ``missing``.
     """
     load = os.getloadavg()[0]
+    # First of all, for a clip that cannot be read is found out by it.
+    conditions = [bench.materials.description]
     parts = []
     with command_line.Progress(len(args.only), 'parts', 'measuring') as bar:
         for name in args.only:
@@ -158,12 +160,11 @@ def measure_parts(args, bench):
             parts.append({'part': name, 'title': title, 'rows': rows,
                           'growth': growth})
             bar.advance()
-    conditions = [
-        bench.materials.description,
+    conditions.append(
         'load of the machine {:.1f} before and {:.1f} after{}'.format(
             load, os.getloadavg()[0],
             '; it was busy, so absolute times mean little'
-            if load > 0.5 * bench.threads else '')]
+            if load > 0.5 * bench.threads else ''))
     conditions += ['{} loaded in {}'.format(pool, ', '.join(peers))
                    for pool, peers in bench.pools.items()]
     if bench.quick:

@@ -28,7 +28,7 @@ def training_examples(cache):
         clips, {name: random.random(len(TRAITS)) for name in clips}, seed=0)
 
 
-# --- in the peers' processes ---------------------------------------------------
+# --- in the peers' processes ------------------------------------------------
 
 def from_cache(cache):
     """Reads examples, warm or cold.
@@ -139,7 +139,7 @@ def loader(cache):
     return run
 
 
-# --- the part ------------------------------------------------------------------
+# --- the part ---------------------------------------------------------------
 
 def examples(bench):
     """Milliseconds an example, warm and cold, and how loading grows.

@@ -5,6 +5,7 @@ one run (A B A B ...): the median of the ratios of the pairs, with the lowest
 and the highest. Times by themselves are shown for orientation.
 """
 
+import contextlib
 import json
 import os
 import statistics
@@ -31,6 +32,9 @@ class Missing(ImpressionError):
 class Peer:
     """A contestant in a process of its own. A context manager.
 
+    The process starts at once, so that several get ready side by side;
+    entering waits for it.
+
     Args:
         name (str): what the table calls it.
         module (str): a module of this folder.
@@ -44,7 +48,7 @@ class Peer:
         pools (list of str): what computes in it, as of the last run.
 
     Raises:
-        Missing: the peer cannot run here; the message says why.
+        Missing: on entering: the peer cannot run here, and why.
     """
 
     def __init__(self, name, module, function, cores, **arguments):
@@ -60,15 +64,21 @@ class Peer:
             [sys.executable, '-m', 'benchmarks.peer_process'],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
             encoding='utf-8')
+        self._send({'module': module, 'function': function, 'cores': cores,
+                    'arguments': arguments})
+
+    def __enter__(self):
         try:
-            answer = self._ask({
-                'module': module, 'function': function, 'cores': cores,
-                'arguments': arguments})
+            answer = self._receive()
             if 'missing' in answer:
                 raise Missing(answer['missing'])
         except BaseException:
             self.close()
             raise
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
     def run(self, *arguments):
         """Run it once.
@@ -78,38 +88,35 @@ class Peer:
             ffmpeg's included), ``result``.
         """
         time.sleep(PAUSE)
-        answer = self._ask(arguments)
+        self._send(arguments)
+        answer = self._receive()
         self.peak, self.pools = answer['peak'], answer['threads']
         return answer
 
-    def _ask(self, question):
-        try:
+    def _send(self, question):
+        # One that has ended is noticed when its answer is missing.
+        with contextlib.suppress(OSError):
             print(json.dumps(question), file=self._process.stdin, flush=True)
-            return json.loads(self._process.stdout.readline())
-        except (OSError, ValueError) as error:
+
+    def _receive(self):
+        line = self._process.stdout.readline()
+        if not line:
             raise ImpressionError(
                 'the process of the peer {!r} ended with status {}; a status '
                 'of -9 says that the memory was full'.format(
-                    self.name, self._process.wait())) from error
+                    self.name, self._process.wait()))
+        return json.loads(line)
 
     def close(self):
         """End the process."""
         for pipe in (self._process.stdin, self._process.stdout):
-            try:
+            with contextlib.suppress(OSError):
                 pipe.close()
-            except OSError:
-                pass
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
 
 def in_turns(functions, rounds):

@@ -22,14 +22,17 @@ def peers_of(bench, kinds, function, **arguments):
         list of Peer
     """
     with contextlib.ExitStack() as stack:
-        peers = []
+        started, peers = [], []
         for kind in kinds:
+            started.append(Peer(
+                kind, 'networks', function, bench.threads, kind=kind,
+                weights=bench.materials.weights, **arguments))
+            stack.callback(started[-1].close)
+        for peer in started:
             try:
-                peers.append(stack.enter_context(Peer(
-                    kind, 'networks', function, bench.threads, kind=kind,
-                    weights=bench.materials.weights, **arguments)))
+                peers.append(peer.__enter__())
             except Missing as error:
-                bench.note_missing(kind, error)
+                bench.note_missing(peer.name, error)
         yield peers
         for peer in peers:
             bench.note_pools(peer)

@@ -9,7 +9,7 @@ import subprocess
 
 from benchmarks.measure import format_seconds
 from chainer_impression import media
-from chainer_impression.files import replace_when_done
+from chainer_impression.figures import canvas
 
 _PACKAGES = ('chainer', 'numpy', 'numba', 'openvino', 'onnxruntime', 'torch',
              'pillow', 'soxr', 'cupy-cuda12x', 'cupy-cuda13x')
@@ -188,18 +188,13 @@ def plot(result, path):
         result (dict): what ``experiments/benchmark.py --json`` prints.
         path: the PNG file to write.
     """
-    # The object-oriented interface works without a display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     growths = [g for part in result['parts'] for g in part['growth']]
     panels = [(g, 1, 'seconds') for g in growths]
     panels += [(g, 2, 'peak memory, MB') for g in growths
                if any(p[2] for points in g['peers'].values() for p in points)]
     columns = min(3, max(1, len(panels)))
     rows = -(-max(1, len(panels)) // columns)
-    figure = Figure(figsize=(5 * columns, 3.6 * rows), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = canvas.new_figure(5 * columns, 3.6 * rows, layout='constrained')
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, (growth, which, label) in zip(axes, panels):
         for name, points in growth['peers'].items():
@@ -219,5 +214,4 @@ def plot(result, path):
         axis.legend(fontsize='small')
     for axis in axes[len(panels):]:
         axis.remove()
-    with replace_when_done(path, 'wb') as file:
-        figure.savefig(file, format='png', dpi=110)
+    canvas.save(figure, path)
