@@ -118,10 +118,10 @@ class Steps:
                 'and run this again, it goes on from there'.format(
                     step.title, status))
         made = self._made(step)
-        for path, digest in zip(step.outputs, made):
+        for path, digest in made.items():
             if digest is None:
                 raise ImpressionError('"{}" did not make {}'.format(
-                    step.title, path))
+                    step.title, os.path.join(step.folder, path)))
         self._write(step.name, {
             **given, 'outputs': made, 'seconds': seconds,
             'environment': self._environment})
@@ -131,7 +131,8 @@ class Steps:
                 'inputs': [self._digests.of(path) for path in step.inputs]}
 
     def _made(self, step):
-        return [self._digests.of(path) for path in step.outputs]
+        return {os.path.relpath(path, step.folder): self._digests.of(path)
+                for path in step.outputs}
 
     def _portable(self, step):
         """The command, the same wherever results and data are kept."""

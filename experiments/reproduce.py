@@ -155,8 +155,8 @@ def experiment_steps(args):
     schedule = ('--batchsize', args.batchsize, '--stage-length',
                 args.stage_length, '--seed', args.seed, *unmatched)
     device = ('--device', args.device)
-    loading = (*device, '--loaderjob', str(args.loaderjob),
-               '--snapshot-every', str(SNAPSHOT_EVERY[args.demo]))
+    snapshots = ('--snapshot-every', str(SNAPSHOT_EVERY[args.demo]))
+    loading = (*device, '--loaderjob', str(args.loaderjob), *snapshots)
     predictions = 'predictions-epoch-{}.csv'.format
     weights = at('challenge', 'model.npz')
     first_stage = at('challenge', 'snapshot-epoch-{}.npz'.format(
@@ -202,7 +202,7 @@ def experiment_steps(args):
                     args.rnn_stage_length, '--seed', args.seed, *unmatched,
                     '--out', rnn),
              at('rnn'), (*data, weights), (dnn_rnn, *results_of(rnn)),
-             extra=device),
+             extra=(*device, *snapshots)),
         Step('table3', 'Table 3',
              script('table3.py', *labels, '--dnn', dnn, '--five-dnn', five_dnn,
                     '--dnn-rnn', dnn_rnn, '--out', at('table3')), at('table3'),

@@ -381,7 +381,7 @@ def test_killed_and_run_again_it_ends_in_the_same_report(tmp_path):
     begun = time.monotonic()
     assert begin('whole').wait() == 0
     seconds = time.monotonic() - begun
-    for part in (.15, .3, .4, .5):
+    for part in (.3, .4, .5):
         process = begin('killed')
         time.sleep(part * seconds)
         process.kill()

@@ -106,8 +106,8 @@ def _contents(sources, steps):
         'environments': _environments(steps),
         'steps': [{
             'title': step.title, 'seconds': round(record['seconds']),
-            'command': 'python ' + shlex.join(
-                (*step.command, *step.extra))} for step, record in steps],
+            'command': ['python', *map(shlex.quote, (
+                *step.command, *step.extra))]} for step, record in steps],
         'written': datetime.datetime.now().astimezone().isoformat(
             ' ', 'seconds'),
     }
