@@ -377,7 +377,8 @@ def test_killed_and_run_again_it_ends_in_the_same_report(tmp_path):
                                           'reproduce.py'), '--out', 'out',
              '--epoch', '3', '--stage-length', '1', '--trait-epoch', '2',
              '--rnn-epoch', '3', '--rnn-stage-length', '1'],
-            cwd=folder, env=dict(os.environ, PYTHONPATH=ROOT))
+            cwd=folder, env=dict(os.environ, PYTHONPATH=os.pathsep.join(
+                [ROOT, *sys.path])))
     begun = time.monotonic()
     assert begin('whole').wait() == 0
     seconds = time.monotonic() - begun
