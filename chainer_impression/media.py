@@ -33,6 +33,9 @@ CHUNK = 32
 #: last frame, the priming of the sound and rounding come to less than that.
 _TOLERANCE = 0.5  # seconds
 
+#: How much of the other track's length a whole sound or picture must have.
+SHORTEST_TRACK = 0.5
+
 #: Frame k is the picture shown at k / 25 s: rounding up gives an output time
 #: the last picture that began before it. Pictures that are not used are
 #: dropped before they are scaled.
@@ -166,6 +169,13 @@ class Decoder:
         return self._messages.read().decode('utf-8', 'replace')
 
     @property
+    def complained(self):
+        """Whether ffmpeg has found anything wrong with the clip so far."""
+        return any(word in line for line in self.messages.splitlines()
+                   if line.startswith('[') and not line.startswith('[out#')
+                   for word in _COMPLAINTS)
+
+    @property
     def duration(self):
         """Seconds that the clip's header states, None if it states none."""
         match = re.search(r'^  Duration: (\d+):(\d+):([\d.]+),',
@@ -220,6 +230,11 @@ class Decoder:
         self.stdout.close()
         self._messages.close()
 
+
+#: What ffmpeg says of a file that is cut short or damaged.
+_COMPLAINTS = ('partial file', 'ended prematurely', 'orrupt', 'runcat',
+               'nvalid', 'rror', 'missing', 'conceal', 'non-existing',
+               'overread', 'exceeds', 'Could not find')
 
 #: What the system says when it is the machine that has reached a limit.
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
@@ -282,17 +297,16 @@ def read_audio(path, max_seconds=None):
         raw = decoder.stdout.read()
         decoder.finish()
         rate, duration = decoder.output_rate, decoder.duration
-    samples = numpy.frombuffer(raw, '<f4')
-    if len(samples) == 0:
-        raise MediaError('{}: its sound track is empty'.format(path))
-    if max_seconds is not None and len(samples) >= max_seconds * rate:
-        raise MediaError('{}: is longer than {:.0f} minutes; cut it into '
-                         'clips first'.format(path, max_seconds / 60))
-    # Sound that is a little shorter than the picture is common and harmless.
-    if duration is not None and \
-            len(samples) / rate < 0.9 * duration - _TOLERANCE:
-        raise MediaError(_ends_early(path, 'sound', len(samples) / rate,
-                                     duration))
+        samples = numpy.frombuffer(raw, '<f4')
+        if len(samples) == 0:
+            raise MediaError('{}: its sound track is empty'.format(path))
+        if max_seconds is not None and len(samples) >= max_seconds * rate:
+            raise MediaError('{}: is longer than {:.0f} minutes; cut it into '
+                             'clips first'.format(path, max_seconds / 60))
+        # Sound that is a little shorter than the picture is common.
+        if duration is not None:
+            _check_end(path, 'sound', len(samples) / rate,
+                       0.9 * duration - _TOLERANCE, decoder)
     return numpy.clip(_resample(samples, rate), -1, 1)
 
 
@@ -352,13 +366,24 @@ def check_n_frames(path, n_frames, decoder):
     """
     if n_frames == 0:
         raise MediaError('{}: holds no picture, not even one'.format(path))
-    if decoder.duration is not None and n_frames / FRAME_RATE < \
-            decoder.duration - _TOLERANCE - decoder.picture_period:
-        raise MediaError(_ends_early(
-            path, 'picture', n_frames / FRAME_RATE, decoder.duration))
+    if decoder.duration is not None:
+        _check_end(path, 'picture', n_frames / FRAME_RATE,
+                   decoder.duration - _TOLERANCE - decoder.picture_period,
+                   decoder)
 
 
-def _ends_early(path, what, seconds, duration):
-    return ('{}: its {} ends after {:.1f} of {:.1f} s; the file is cut short '
-            'or damaged: download it again'.format(
-                path, what, seconds, duration))
+def _check_end(path, what, seconds, least, decoder):
+    """Tell a file that was cut short from one with a short track.
+
+    A header states the duration of the longest track. Of a file that ffmpeg
+    has no complaint about, each track is whole, and half of the duration is
+    enough of a clip; what it complains about must be all there.
+    """
+    if not decoder.complained:
+        least = SHORTEST_TRACK * decoder.duration - decoder.picture_period
+    if seconds < least:
+        raise MediaError('{}: its {} ends after {:.1f} of {:.1f} s; {}'.format(
+            path, what, seconds, decoder.duration,
+            'the file is cut short or damaged: download it again'
+            if decoder.complained else
+            'cut the clip to where it has both sound and picture'))

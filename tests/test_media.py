@@ -499,3 +499,16 @@ def test_real_clips(samples):
         n_frames = sum(map(len, read_frames(os.path.join(folder, name))))
         assert abs(len(audio) / 16000 - 15.3) < 0.1
         assert abs(n_frames / 25 - 15.3) < 0.1
+
+
+@pytest.mark.parametrize('picture, sound', [(3, 4.2), (5, 3.5)])
+def test_whole_tracks_of_unequal_length_are_read(
+        make_clip, ffmpeg, tmp_path, picture, sound):
+    """Nothing is wrong with such a file, and it does not say so."""
+    make_clip(tmp_path / 'p.mp4', sound=False, seconds=picture)
+    make_clip(tmp_path / 's.m4a', picture=False, seconds=sound)
+    path = tmp_path / 'invalid error.mp4'
+    ffmpeg('-i', tmp_path / 'p.mp4', '-i', tmp_path / 's.m4a', '-c', 'copy',
+           path)
+    assert len(frames_of(path)) == picture * 25
+    assert abs(len(read_audio(path)) / 16000 - sound) < 0.2

@@ -72,10 +72,10 @@ def write(source, path):
     # First of all: a source that changes meanwhile is then not current.
     stamp = _stamp(source)
     audio = media.read_audio(source, MAX_SECONDS)
-    # A picture may outlast its sound by as much as read_audio admits. More
+    # A picture may outlast its sound by as much as media admits. More
     # comes from damaged times: a second picture ten hours after the first
     # would fill the disk with copies of the first.
-    longest = len(audio) / media.SAMPLE_RATE / 0.9 + 2
+    longest = len(audio) / media.SAMPLE_RATE / media.SHORTEST_TRACK + 2
     with tempfile.TemporaryFile(dir=os.path.dirname(path) or '.') as sound:
         pcm = numpy.rint(audio * _FULL_SCALE)
         # Not tofile: its error does not say what is wrong with the disk.
@@ -87,7 +87,7 @@ def write(source, path):
     if clip.n_frames >= int(longest * media.FRAME_RATE):
         raise media.MediaError(
             '{}: its picture goes on long after its sound, which ends at '
-            '{:.1f} s; the file is damaged: download it again'.format(
+            '{:.1f} s; cut the clip to where it has both'.format(
                 source, len(audio) / media.SAMPLE_RATE))
     if clip.n_samples != len(audio):
         raise media.MediaError(
