@@ -128,8 +128,8 @@ def add_snapshots(parser, megabytes):
                         help='snapshots to keep, besides those at the ends of '
                              'the stages')
     parser.add_argument('--resume', '-r', metavar='FILE',
-                        help='go on from this snapshot (default: from the '
-                             'newest in OUT)')
+                        help='go on from this snapshot, each time the command '
+                             'is typed (default: from the newest in OUT)')
 
 
 def add_loaderjob(parser):
