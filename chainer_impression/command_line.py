@@ -41,7 +41,6 @@ def run(main):
         status = 130
     except BrokenPipeError:
         # Whoever read our output has had enough, as with "| head".
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except OSError as error:
         if error.errno not in _FULL:
@@ -51,6 +50,11 @@ def run(main):
                   command, error.filename or 'writing failed'),
               file=sys.stderr)
         status = 1
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python would try once more at its end, and change the status.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
 
 
