@@ -1,5 +1,6 @@
 """The cached clip: what is written, how it is read, what damages it."""
 
+import itertools
 import os
 import random
 import shutil
@@ -158,6 +159,14 @@ def test_picture_is_that_of_the_source(source, cached):
     frames = frames_of(CachedClip(cached))
     assert frames.shape == wanted.shape == (50, 3, 256, 456)
     assert psnr(frames, wanted).min() >= 35
+
+
+def test_sound_lies_together_second_by_second(cached):
+    """So that a training example needs few places of the disk."""
+    runs = [(kind, len(list(group))) for kind, group in itertools.groupby(
+        entry[1] for entry in entries(cached.read_bytes()))]
+    seconds = CachedClip(cached).n_samples / media.SAMPLE_RATE
+    assert sum(kind == b'01wb' for kind, _ in runs) <= seconds + 1
 
 
 def test_random_access_is_exact(cached):
@@ -715,6 +724,7 @@ def test_cut_short_while_it_is_read(tiny, tmp_path):
     path.write_bytes(tiny[:len(tiny) // 2])
     with pytest.raises(CacheError):
         clip.read_frame(clip.n_frames - 1)
+    path.write_bytes(tiny[:tiny.index(b'01wb') + 100])
     with pytest.raises(CacheError):
         clip.read_audio()
 

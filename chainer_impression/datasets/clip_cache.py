@@ -35,6 +35,10 @@ _JPEG_QUALITY = 3
 BYTES_PER_SECOND = 430_000
 
 _FULL_SCALE = 32768  # of 16-bit PCM
+#: Seconds of sound, and then of frames, that lie together in a file. The sound
+#: that a training example needs is then in a few places on the disk and not in
+#: fifty, between the frames.
+_INTERLEAVED = 1
 _INDEX_ENTRY = numpy.dtype([('id', 'S4'), ('flags', '<u4'),
                             ('offset', '<u4'), ('size', '<u4')])
 _FRAME, _SOUND = b'00dc', b'01wb'
@@ -126,6 +130,12 @@ def _writing_arguments(stamp, longest):
         # JPEG has the colour matrix of BT.601 whatever the source's was.
         '-pix_fmt', 'yuvj420p', '-c:v', 'mjpeg', '-q:v', str(_JPEG_QUALITY),
         '-c:a', 'copy', '-threads', '1', '-t', str(longest),
+        # What is sorted in between the frames by its time, which AVI does not
+        # keep: all sound of a second at the beginning of that second, in its
+        # order. ffmpeg's chunk_duration, made for this, depends on who of its
+        # threads is first.
+        '-bsf:a', 'setts=ts=floor(TS/{0})*{0}+mod(TS\\,{0})/64'.format(
+            _INTERLEAVED * media.SAMPLE_RATE),
         # Files of the same source are the same to the bit.
         '-map_metadata', '-1', '-bitexact', '-fflags', '+bitexact',
         '-metadata', 'comment=' + stamp, '-f', 'avi', '-y']
