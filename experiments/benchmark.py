@@ -163,7 +163,9 @@ def measure_parts(args, bench):
     conditions.append(
         'load of the machine {:.1f} before and {:.1f} after{}'.format(
             load, os.getloadavg()[0],
-            '; it was busy, so absolute times mean little'
+            '; it was busy, so absolute times mean little, and peers whose '
+            'threads wait for one another (OpenMP, OpenBLAS: PyTorch, stock '
+            'Chainer) lose more than the others'
             if load > 0.5 * bench.threads else ''))
     conditions += ['{} loaded in {}'.format(pool, ', '.join(peers))
                    for pool, peers in bench.pools.items()]
