@@ -102,10 +102,10 @@ class Bench:
             n_cached=4 if args.quick else max(32, args.batch))
         self.missing, self.pools = {}, {}
 
-    def grid(self, peers, sizes, argument):
+    def grid(self, peers, sizes, argument, rounds=None):
         """:func:`benchmarks.measure.grid` with the settings of this run."""
-        return measure.grid(peers, sizes, argument, self.rounds, self.limit,
-                            warm_up=not self.quick)
+        return measure.grid(peers, sizes, argument, rounds or self.rounds,
+                            self.limit, warm_up=not self.quick and not rounds)
 
     def note_missing(self, peer, error):
         self.missing.setdefault(peer, '{}: {}'.format(peer, error))
