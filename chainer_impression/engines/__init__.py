@@ -16,7 +16,7 @@ from chainer_impression.errors import ImpressionError
 ENGINES = {
     'auto': 'openvino on the CPU where it is installed, else chainer',
     'chainer': 'the network as it is, on any device: the reference',
-    'openvino': 'the same within 0.0001, on the CPU only, many times as fast',
+    'openvino': 'the same within 0.0001, on the CPU only, about 3 times as fast',
     'openvino-bf16': (
         'openvino in bfloat16, about twice as fast again, for processors that '
         'compute in it; traits differ by up to 0.01 (measured)'),
@@ -54,7 +54,7 @@ def make_engine(model, name='auto'):
     except ImpressionError as error:
         if name != 'auto':
             raise
-        warnings.warn('predictions on a CPU can be many times as fast: {}'
+        warnings.warn('predictions on a CPU can be about 3 times as fast: {}'
                       .format(error))
         return model
     return module.OpenVinoEngine(
