@@ -207,7 +207,8 @@ except Exception as error:
         capture_output=True, encoding='utf-8')
     assert done.stderr == ''
     said, refused = done.stdout.splitlines()
-    assert said.startswith('1 predictions on a CPU can be many times as fast')
+    assert said.startswith('1 predictions on a CPU can be about 3 '
+        'times as fast')
     assert refused.startswith('ImpressionError')
     for line in said, refused:
         assert 'needs the package {},'.format(package) in line
