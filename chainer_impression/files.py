@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import tempfile
 
@@ -76,6 +77,25 @@ def cannot_write(path, error):
     else:
         advice = error.strerror or str(error)
     return ImpressionError('{}: cannot be written ({})'.format(path, advice))
+
+
+def lock_alone(file):
+    """Lock an open file against other processes, as long as it is open.
+
+    Returns:
+        bool: True; False on a file system without locks, where another
+        process may be at work as well.
+
+    Raises:
+        BlockingIOError: another process has the lock.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
 
 
 def _umask():

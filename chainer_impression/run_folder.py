@@ -1,14 +1,13 @@
 """The folder of a run: whose it is, and that nobody else is at work in it."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 
 from chainer_impression.errors import ImpressionError
 from chainer_impression.files import (
-    UNFINISHED_PREFIX, make_folder, replace_when_done)
+    UNFINISHED_PREFIX, lock_alone, make_folder, replace_when_done)
 
 _SETTINGS = 'settings.json'
 _LOCK = '.lock'
@@ -93,15 +92,12 @@ def _lock(folder):
                               '--out'.format(folder, error.strerror)) \
             from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock, lock_alone(lock)
     except BlockingIOError as error:
         lock.close()
         raise ImpressionError(
             '{}: another process is at work on this run; wait for it, or '
             'choose another --out'.format(folder)) from error
-    except OSError:
-        return lock, False  # a file system without locks
-    return lock, True
 
 
 def check_settings(path, settings):

@@ -13,7 +13,6 @@ import concurrent.futures
 import contextlib
 import csv
 import errno
-import fcntl
 import os
 import shutil
 import tempfile
@@ -24,7 +23,8 @@ from chainer_impression import command_line, media
 from chainer_impression.datasets import clip_cache
 from chainer_impression.errors import ImpressionError
 from chainer_impression.files import (
-    UNFINISHED_PREFIX, cannot_write, make_folder, replace_when_done)
+    UNFINISHED_PREFIX, cannot_write, lock_alone, make_folder,
+    replace_when_done)
 
 #: What counts as a clip in SOURCE, by the end of its name.
 VIDEO_EXTENSIONS = frozenset(
@@ -189,13 +189,12 @@ def sole_use(cache, shard):
     suffix = '{}-of-{}'.format(*shard)
     with open_to_write(os.path.join(cache, '.lock-' + suffix)) as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # On a file system without locks each file is still whole.
+            lock_alone(lock)
         except BlockingIOError as error:
             raise ImpressionError(
                 '{}: another run is at work on this cache; wait for it, or '
                 'divide the work with --shard'.format(cache)) from error
-        except OSError:
-            pass  # A file system without locks: each file is still whole.
         remove_unfinished(cache, shard)
         try:
             # A name of its own: a dead run's ffmpeg may still be writing.
@@ -234,6 +233,7 @@ def cache_clip(clip, destination, unfinished):
     path = os.path.join(
         unfinished, str(threading.get_ident()) + clip_cache.EXTENSION)
     try:
+        # A name that is too long shows here, before the work and not after.
         with contextlib.suppress(FileNotFoundError):
             os.lstat(destination)
         clip_cache.write(clip, path)

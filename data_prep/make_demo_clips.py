@@ -46,16 +46,12 @@ from chainer_impression.command_line import (
 from chainer_impression.datasets.labels import write_csv, write_pickle
 from chainer_impression.errors import ImpressionError
 from chainer_impression.files import (
-    UNFINISHED_PREFIX, cannot_write, make_folder, replace_when_done)
+    UNFINISHED_PREFIX, cannot_write, lock_alone, make_folder,
+    replace_when_done)
 from data_prep import demo_cues, demo_plan
 from data_prep.drawn_people import (
     FRAME_RATE, HEIGHT, WIDTH, draw_person, frames)
 from data_prep.drawn_voices import SAMPLE_RATE, draw_speaker, utter, voice
-
-try:
-    import fcntl
-except ImportError:  # Windows, where two runs at once are the user's care
-    fcntl = None
 
 MARKER = 'demo_clips.json'
 VERSION = 1   # goes up when the same settings draw something else
@@ -236,16 +232,13 @@ def _claim(out, settings):
             f'({json.dumps(found)}); name another folder, or delete that one '
             'first')
     lock = marker.open()
-    if fcntl is not None:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise ImpressionError(
-                f'{out}: another run is writing there; wait for it to end'
-            ) from None
-        except OSError:
-            pass  # a file system without locks
+    try:
+        lock_alone(lock)
+    except BlockingIOError:
+        lock.close()
+        raise ImpressionError(
+            f'{out}: another run is writing there; wait for it to end'
+        ) from None
     return lock
 
 

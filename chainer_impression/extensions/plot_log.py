@@ -1,6 +1,5 @@
 """The learning curves, drawn from the log."""
 
-import json
 import os
 
 from chainer.training import extension
@@ -35,7 +34,7 @@ def plot_log(log, path):
     """Draw learning curves.
 
     Args:
-        log (list of dict): what LogReport keeps, or the path of its file.
+        log (list of dict): what LogReport keeps.
         path: the PNG file to write.
     """
     # The object-oriented interface works without a display and leaves
@@ -43,9 +42,6 @@ def plot_log(log, path):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    if not isinstance(log, list):
-        with open(log, encoding='utf-8') as file:
-            log = json.load(file)
     figure = Figure(figsize=(8, 9), layout='constrained')
     FigureCanvasAgg(figure)
     loss, accuracy, alpha = figure.subplots(3, sharex=True)
